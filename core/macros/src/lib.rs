@@ -1,0 +1,1 @@
+//! The `extension` attribute of `underpass-core`.

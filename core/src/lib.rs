@@ -1,0 +1,1 @@
+//! What an Underpass extension sees.

@@ -1,0 +1,2 @@
+//! The reference binary of Underpass.
+fn main() {}
