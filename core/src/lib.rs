@@ -1,1 +1,3 @@
 //! What an Underpass extension sees.
+
+pub mod stats;

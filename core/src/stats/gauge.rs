@@ -1,0 +1,108 @@
+//! Gauges: numbers that go up and down.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::cells::Cells;
+use super::counter::mark_used;
+use super::registry::{Listed, Name};
+
+/// A number that goes up and down, as `upstream_cx_active` does.
+///
+/// A small handle: clones change the same number. The default one changes nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Gauge(Option<Arc<GaugeState>>);
+
+/// The number itself, shared by its handles.
+#[derive(Debug)]
+pub(super) struct GaugeState {
+    name: Name,
+    cells: Cells,
+    used: AtomicBool,
+}
+
+impl Gauge {
+    pub(super) fn new(state: Option<Arc<GaugeState>>) -> Self {
+        Self(state)
+    }
+
+    /// Adds one.
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// Subtracts one.
+    pub fn dec(&self) {
+        self.sub(1);
+    }
+
+    /// Adds `amount`.
+    pub fn add(&self, amount: u64) {
+        if let Some(state) = &self.0 {
+            mark_used(&state.used);
+            state.cells.add(amount);
+        }
+    }
+
+    /// Subtracts `amount`. It may have been added by another worker.
+    pub fn sub(&self, amount: u64) {
+        self.add(amount.wrapping_neg());
+    }
+
+    /// Makes the number `value`. For gauges that describe the whole process and have one writer: what workers add
+    /// at the same moment may be lost.
+    pub fn set(&self, value: u64) {
+        if let Some(state) = &self.0 {
+            mark_used(&state.used);
+            state.cells.set_sum(value);
+        }
+    }
+
+    /// Adds one now and subtracts it when the returned value is dropped, on every way out.
+    pub fn hold(&self) -> GaugeHold {
+        self.inc();
+        GaugeHold(self.clone())
+    }
+
+    /// The sum over all threads; zero where, read in between, more seems to be subtracted than added.
+    pub fn value(&self) -> u64 {
+        self.0.as_ref().map_or(0, |state| state.value())
+    }
+
+    /// Whether the number was ever changed.
+    pub fn used(&self) -> bool {
+        self.0.as_ref().is_some_and(|state| state.used())
+    }
+}
+
+/// One that counts in a [`Gauge`] as long as this value lives.
+#[derive(Debug)]
+#[must_use = "the gauge goes down again when this is dropped"]
+pub struct GaugeHold(Gauge);
+
+impl Drop for GaugeHold {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl GaugeState {
+    pub(super) fn new(name: Name, cells: Cells) -> Self {
+        Self { name, cells, used: AtomicBool::new(false) }
+    }
+
+    pub(super) fn value(&self) -> u64 {
+        // The sum of differences is a signed number in disguise.
+        u64::try_from(self.cells.sum().cast_signed()).unwrap_or(0)
+    }
+
+    pub(super) fn used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+impl Listed for GaugeState {
+    fn name(&self) -> &Name {
+        &self.name
+    }
+}
