@@ -1,3 +1,4 @@
 //! What an Underpass extension sees.
 
+pub mod config;
 pub mod stats;

@@ -1,0 +1,3 @@
+//! Reading a configuration.
+
+pub mod known;
