@@ -1,4 +1,8 @@
 //! What an Underpass extension sees.
 
+pub mod address;
 pub mod config;
+pub mod drain;
+pub mod init;
+pub mod response_flags;
 pub mod stats;

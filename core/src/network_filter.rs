@@ -1,0 +1,59 @@
+//! Network filters: what a connection passes through after its filter chain was chosen.
+//!
+//! A chain ends in exactly one terminal filter, which is checked when the configuration is loaded.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    build_context::{BuildContext, BuildError},
+    connection::{BoxFuture, Connection, ConnectionError},
+    extension::Category,
+};
+
+/// The configuration of a network filter.
+#[typetag::deserialize(tag = "@type")]
+pub trait NetworkFilterConfig: fmt::Debug + Send + Sync {
+    /// Whether the filter ends the chain: it serves the connection itself and never calls `next`.
+    fn is_terminal(&self) -> bool {
+        false
+    }
+
+    /// Builds the filter, once per version of the configuration.
+    fn build(&self, context: &BuildContext<'_>) -> Result<Arc<dyn NetworkFilter>, BuildError>;
+}
+
+impl Category for dyn NetworkFilterConfig {
+    const NAME: &'static str = "network filter";
+}
+
+/// A network filter, shared by all workers and connections.
+pub trait NetworkFilter: Send + Sync {
+    /// Serves a connection until it is done. A filter that is not terminal passes it on with `next.run(connection)`.
+    ///
+    /// The future may be dropped at any await (drain, shutdown): what has to happen at the end belongs in a guard.
+    fn serve<'a>(
+        &'a self,
+        connection: Connection,
+        next: Next<'a>,
+    ) -> BoxFuture<'a, Result<(), ConnectionError>>;
+}
+
+/// The rest of a filter chain.
+pub struct Next<'a> {
+    rest: &'a [Arc<dyn NetworkFilter>],
+}
+
+impl<'a> Next<'a> {
+    /// The start of a chain; for the engine and for tests of filters.
+    pub fn new(chain: &'a [Arc<dyn NetworkFilter>]) -> Self {
+        Self { rest: chain }
+    }
+
+    /// Hands the connection to the rest of the chain. A chain without a terminal filter just closes it.
+    pub fn run(self, connection: Connection) -> BoxFuture<'a, Result<(), ConnectionError>> {
+        match self.rest.split_first() {
+            Some((filter, rest)) => filter.serve(connection, Next { rest }),
+            None => Box::pin(std::future::ready(Ok(()))),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Runtime keys: switches and numbers that can be set by name in `layered_runtime`.
+//!
+//! <https://www.envoyproxy.io/docs/envoy/latest/configuration/operations/runtime>. Each intended difference from Envoy
+//! that changes traffic is such a key, `underpass.features.<name>`; `--compat envoy` turns all of them off.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use crate::config::{Struct, Value};
+
+/// An intended difference from Envoy that changes traffic, or an addition to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Feature {
+    /// The runtime key.
+    pub key: &'static str,
+    /// Whether it is on where the configuration says nothing.
+    pub default: bool,
+    /// What it does, for `docs/differences.md` and `--help`.
+    pub doc: &'static str,
+}
+
+/// TERM drains gracefully instead of ending at once.
+pub const DRAIN_ON_TERM: Feature = Feature {
+    key: "underpass.features.drain_on_term",
+    default: false,
+    doc: "TERM drains gracefully; a second TERM stops at once",
+};
+
+/// A connection that passes too many internal listeners is cut.
+pub const INTERNAL_HOP_LIMIT: Feature = Feature {
+    key: "underpass.features.internal_hop_limit",
+    default: true,
+    doc: "a connection through more than underpass.max_internal_hops internal listeners is refused",
+};
+
+/// Every feature. `--compat envoy` turns them off.
+pub const FEATURES: &[Feature] = &[DRAIN_ON_TERM, INTERNAL_HOP_LIMIT];
+
+/// How many internal listeners a connection may pass (`underpass.max_internal_hops`), where nothing is set.
+pub const DEFAULT_MAX_INTERNAL_HOPS: u64 = 32;
+
+/// One layer of keys: a name and its flattened values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layer {
+    /// The layer's name.
+    pub name: String,
+    /// Values by key, `a.b.c`.
+    pub values: BTreeMap<String, Value>,
+}
+
+impl Layer {
+    /// A layer from a `static_layer`: nested structs become dotted keys.
+    pub fn from_struct(name: impl Into<String>, values: &Struct) -> Self {
+        let mut flat = BTreeMap::new();
+        flatten("", values, &mut flat);
+        Self { name: name.into(), values: flat }
+    }
+}
+
+fn flatten(prefix: &str, values: &Struct, out: &mut BTreeMap<String, Value>) {
+    for (key, value) in values {
+        let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match value {
+            // A struct with a numerator is a FractionalPercent, which is one value.
+            Value::Struct(inner) if !inner.contains_key("numerator") => flatten(&key, inner, out),
+            other => {
+                out.insert(key, other.clone());
+            }
+        }
+    }
+}
+
+/// The keys of a process. Reading takes a snapshot; keep it, or a value of it, where it is read often.
+#[derive(Debug, Default)]
+pub struct Runtime {
+    snapshot: RwLock<Arc<RuntimeSnapshot>>,
+}
+
+impl Runtime {
+    /// Keys from layers, the last one wins. `compat` turns every feature off, whatever the layers say.
+    pub fn new(layers: Vec<Layer>, compat: bool) -> Self {
+        Self { snapshot: RwLock::new(Arc::new(RuntimeSnapshot { layers, compat })) }
+    }
+
+    /// The present keys.
+    pub fn snapshot(&self) -> Arc<RuntimeSnapshot> {
+        Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces a layer, or adds it as the last one (the admin layer, for example).
+    pub fn set_layer(&self, layer: Layer) {
+        let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next = RuntimeSnapshot::clone(&snapshot);
+        match next.layers.iter_mut().find(|present| present.name == layer.name) {
+            Some(present) => *present = layer,
+            None => next.layers.push(layer),
+        }
+        *snapshot = Arc::new(next);
+    }
+}
+
+/// The keys at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct RuntimeSnapshot {
+    layers: Vec<Layer>,
+    compat: bool,
+}
+
+impl RuntimeSnapshot {
+    /// The layers, the last one wins.
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// The value of a key.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.layers.iter().rev().find_map(|layer| layer.values.get(key))
+    }
+
+    /// A switch; the words `true` and `false` count as well.
+    pub fn boolean(&self, key: &str, default: bool) -> bool {
+        match self.get(key) {
+            Some(Value::Bool(value)) => *value,
+            Some(Value::String(text)) => text.parse().unwrap_or(default),
+            _ => default,
+        }
+    }
+
+    /// A whole number that is not negative.
+    pub fn integer(&self, key: &str, default: u64) -> u64 {
+        match self.get(key) {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
+            Some(Value::Number(number)) if *number >= 0.0 && *number < u64::MAX as f64 => *number as u64,
+            Some(Value::String(text)) => text.parse().unwrap_or(default),
+            _ => default,
+        }
+    }
+
+    /// A number.
+    pub fn double(&self, key: &str, default: f64) -> f64 {
+        match self.get(key) {
+            Some(Value::Number(number)) => *number,
+            Some(Value::String(text)) => text.parse().unwrap_or(default),
+            _ => default,
+        }
+    }
+
+    /// Whether a feature is on.
+    pub fn feature(&self, feature: Feature) -> bool {
+        !self.compat && self.boolean(feature.key, feature.default)
+    }
+
+    /// How many internal listeners a connection may pass; `None` for any number.
+    pub fn max_internal_hops(&self) -> Option<u32> {
+        let limit = self.integer("underpass.max_internal_hops", DEFAULT_MAX_INTERNAL_HOPS);
+        self.feature(INTERNAL_HOP_LIMIT).then(|| u32::try_from(limit).unwrap_or(u32::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(name: &str, values: &[(&str, Value)]) -> Layer {
+        let values = values.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        Layer { name: name.into(), values }
+    }
+
+    #[test]
+    fn the_last_layer_wins() {
+        let base = layer("base", &[("a", Value::Number(1.0)), ("b", Value::Bool(true))]);
+        let runtime = Runtime::new(vec![base, layer("over", &[("a", Value::String("7".into()))])], false);
+        let keys = runtime.snapshot();
+        assert_eq!((keys.integer("a", 0), keys.boolean("b", false), keys.integer("c", 5)), (7, true, 5));
+    }
+
+    #[test]
+    fn nested_structs_become_dotted_keys() {
+        let mut inner = Struct::default();
+        inner.insert("b".into(), Value::Bool(true));
+        let mut outer = Struct::default();
+        outer.insert("a".into(), Value::Struct(inner));
+        assert_eq!(Layer::from_struct("l", &outer).values.keys().collect::<Vec<_>>(), ["a.b"]);
+    }
+
+    #[test]
+    fn compat_turns_every_feature_off() {
+        let on = layer("l", &[(INTERNAL_HOP_LIMIT.key, Value::Bool(true))]);
+        assert_eq!(Runtime::new(vec![on.clone()], false).snapshot().max_internal_hops(), Some(32));
+        assert_eq!(Runtime::new(vec![on], true).snapshot().max_internal_hops(), None);
+    }
+}

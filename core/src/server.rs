@@ -1,0 +1,88 @@
+//! The process as extensions see it: what exists once and is shared by all workers.
+
+use std::{
+    any::{Any, TypeId},
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{
+    access_log::AccessLogManager, admin::Admin, extension::ExtensionSet, init::InitManager, runtime::Runtime,
+    stats::Scope,
+};
+
+/// What exists once in a process.
+pub struct ServerContext {
+    /// The root of all stats.
+    pub stats: Scope,
+    /// Runtime keys (`layered_runtime`).
+    pub runtime: Arc<Runtime>,
+    /// The extensions that are linked.
+    pub extensions: Arc<ExtensionSet>,
+    /// Who this process is.
+    pub node: NodeInfo,
+    /// What the command line decided.
+    pub options: ServerOptions,
+    /// The files of access logs.
+    pub access_logs: Arc<dyn AccessLogManager>,
+    /// The admin interface.
+    pub admin: Arc<dyn Admin>,
+    /// What the start waits for.
+    pub init: Arc<InitManager>,
+    /// Things that extensions keep once per process.
+    pub singletons: Singletons,
+    /// Numbers of connections.
+    pub connection_ids: ConnectionIds,
+}
+
+/// Who a process is, for logs and control planes.
+#[derive(Debug, Clone, Default)]
+#[expect(missing_docs, reason = "the names are those of the configuration")]
+pub struct NodeInfo {
+    pub id: String,
+    pub cluster: String,
+    pub zone: String,
+}
+
+/// What the command line decided, as far as extensions may care.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// How many workers there are.
+    pub concurrency: usize,
+    /// How long draining may take.
+    pub drain_time: Duration,
+    /// Whether the configuration is only checked (`--mode validate`): nothing is opened or started.
+    pub validate: bool,
+}
+
+/// Gives each connection of the process a number, downstream and upstream ones alike.
+#[derive(Debug, Default)]
+pub struct ConnectionIds(AtomicU64);
+
+impl ConnectionIds {
+    /// The next number; the first is 1.
+    pub fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+/// Typed places, shared by all threads: at most one value of each type. Not for the data path.
+#[derive(Default)]
+pub struct Singletons(Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
+
+impl Singletons {
+    /// The value of that type.
+    pub fn get<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        let values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        values.get(&TypeId::of::<T>()).cloned().and_then(|value| value.downcast().ok())
+    }
+
+    /// Puts a value there; one of the same type is replaced.
+    pub fn insert<T: Send + Sync + 'static>(&self, value: Arc<T>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(TypeId::of::<T>(), value);
+    }
+}

@@ -1,0 +1,233 @@
+//! What is known of one connection or request: addresses, times, bytes, how it ended, and what filters left on it.
+//!
+//! One [`StreamInfo`] is made when a connection is accepted and lives until its access logs are written. It belongs
+//! to one worker, so its fields are cells: everybody on the connection's way holds the same `Rc`.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use crate::{
+    address::Address,
+    cluster::{ClusterInfo, Host},
+    config::Metadata,
+    filter_state::FilterState,
+    metadata::DynamicMetadata,
+    response_flags::{ResponseFlag, ResponseFlags},
+};
+
+/// Who ended a connection, and how; `%DOWNSTREAM_DETECTED_CLOSE_TYPE%` and its upstream twin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DetectedClose {
+    /// An orderly end, or none seen yet.
+    #[default]
+    Normal,
+    /// This proxy sent a reset.
+    LocalReset,
+    /// The peer sent a reset.
+    RemoteReset,
+}
+
+/// The facts about the listener that accepted a connection; shared by all its connections.
+#[derive(Debug, Clone, Default)]
+pub struct ListenerInfo {
+    /// The listener's name.
+    pub name: Arc<str>,
+    /// The listener's static metadata.
+    pub metadata: Arc<Metadata>,
+    /// Which way its traffic goes.
+    pub direction: TrafficDirection,
+}
+
+/// A listener's `traffic_direction`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TrafficDirection {
+    /// Not said.
+    #[default]
+    Unspecified,
+    /// Into this host.
+    Inbound,
+    /// Out of this host.
+    Outbound,
+}
+
+/// What is known of the upstream side of a stream.
+#[derive(Debug, Default)]
+pub struct UpstreamInfo {
+    /// The host that was chosen.
+    pub host: RefCell<Option<Arc<Host>>>,
+    /// The cluster that was chosen.
+    pub cluster: RefCell<Option<Arc<ClusterInfo>>>,
+    /// This proxy's end of the upstream connection.
+    pub local_address: RefCell<Option<Address>>,
+    /// The peer's end.
+    pub remote_address: RefCell<Option<Address>>,
+    /// The number of the upstream connection.
+    pub connection_id: Cell<Option<u64>>,
+    /// Why connecting or the transport failed, in Envoy's words (`delayed_connect_error:_Connection_refused`).
+    pub transport_failure_reason: RefCell<Option<String>>,
+    /// Filter state that this stream shares with the upstream connection.
+    pub filter_state: RefCell<FilterState>,
+    /// How often connecting was tried.
+    pub attempts: Cell<u32>,
+    /// How long it took until an upstream connection was there.
+    pub connection_pool_ready: Cell<Option<Duration>>,
+    /// Bytes sent to the upstream on the wire, as far as this stream goes.
+    pub wire_bytes_sent: Cell<u64>,
+    /// Bytes received from the upstream on the wire.
+    pub wire_bytes_received: Cell<u64>,
+    /// How the upstream connection ended.
+    pub detected_close: Cell<DetectedClose>,
+}
+
+/// Downstream addresses. `remote` and `local` may be replaced by listener filters; the `direct` ones never are.
+#[derive(Debug, Clone)]
+pub struct DownstreamAddresses {
+    /// Who the connection is from, as far as is known.
+    pub remote: Address,
+    /// Where it was meant to go.
+    pub local: Address,
+    /// The peer of the socket.
+    pub direct_remote: Address,
+    /// This end of the socket.
+    pub direct_local: Address,
+}
+
+/// What is known of one connection or request.
+#[derive(Debug)]
+pub struct StreamInfo {
+    /// The number of the downstream connection, unique in this process.
+    pub connection_id: u64,
+    /// When it was accepted, on the wall clock.
+    pub start_time: SystemTime,
+    /// When it was accepted, on the monotonic clock.
+    pub start: Instant,
+    /// The listener that accepted it.
+    pub listener: Arc<ListenerInfo>,
+    /// How many internal listeners the connection came through; 0 for a kernel socket.
+    pub internal_hops: Cell<u32>,
+    /// Downstream addresses.
+    pub addresses: RefCell<DownstreamAddresses>,
+    /// Whether a listener filter put back the original destination (`use_original_dst` and `original_dst`).
+    pub local_address_restored: Cell<bool>,
+    /// The server name the client asked for (SNI).
+    pub requested_server_name: RefCell<Option<Arc<str>>>,
+    /// `tls`, `raw_buffer`: what a listener filter found the client to speak.
+    pub detected_transport_protocol: RefCell<Option<Arc<str>>>,
+    /// What the client offered (ALPN), or what a listener filter found.
+    pub application_protocols: RefCell<Vec<Arc<str>>>,
+    /// The name of the filter chain that was chosen.
+    pub filter_chain_name: RefCell<Option<Arc<str>>>,
+    /// The route's name, where there are routes.
+    pub route_name: RefCell<Option<Arc<str>>>,
+    /// Payload bytes received from the downstream.
+    pub bytes_received: Cell<u64>,
+    /// Payload bytes sent to the downstream.
+    pub bytes_sent: Cell<u64>,
+    /// Why the stream ended as it did.
+    pub flags: Cell<ResponseFlags>,
+    /// The HTTP status, where there is one.
+    pub response_code: Cell<Option<u16>>,
+    /// What decided the response, in Envoy's words.
+    pub response_code_details: RefCell<Option<String>>,
+    /// What ended the connection, in the words of the filter that ended it.
+    pub connection_termination_details: RefCell<Option<String>>,
+    /// Why the downstream transport failed.
+    pub downstream_transport_failure_reason: RefCell<Option<String>>,
+    /// How the downstream connection ended.
+    pub downstream_detected_close: Cell<DetectedClose>,
+    /// The application protocol in use (`HTTP/1.1`), where there is one.
+    pub protocol: Cell<Option<&'static str>>,
+    /// Identifies the stream in logs (`%STREAM_ID%`), where a filter made one.
+    pub stream_id: RefCell<Option<String>>,
+    /// How long it took, once it is complete.
+    pub completed_after: Cell<Option<Duration>>,
+    /// What filters learned.
+    pub dynamic_metadata: RefCell<DynamicMetadata>,
+    /// What filters left for each other.
+    pub filter_state: RefCell<FilterState>,
+    /// The upstream side.
+    pub upstream: UpstreamInfo,
+}
+
+impl StreamInfo {
+    /// A stream that starts now.
+    pub fn new(connection_id: u64, listener: Arc<ListenerInfo>, remote: Address, local: Address) -> Self {
+        let addresses =
+            DownstreamAddresses { direct_remote: remote.clone(), direct_local: local.clone(), remote, local };
+        Self {
+            connection_id,
+            start_time: SystemTime::now(),
+            start: Instant::now(),
+            listener,
+            internal_hops: Cell::new(0),
+            addresses: RefCell::new(addresses),
+            local_address_restored: Cell::new(false),
+            requested_server_name: RefCell::default(),
+            detected_transport_protocol: RefCell::default(),
+            application_protocols: RefCell::default(),
+            filter_chain_name: RefCell::default(),
+            route_name: RefCell::default(),
+            bytes_received: Cell::new(0),
+            bytes_sent: Cell::new(0),
+            flags: Cell::default(),
+            response_code: Cell::new(None),
+            response_code_details: RefCell::default(),
+            connection_termination_details: RefCell::default(),
+            downstream_transport_failure_reason: RefCell::default(),
+            downstream_detected_close: Cell::default(),
+            protocol: Cell::new(None),
+            stream_id: RefCell::default(),
+            completed_after: Cell::new(None),
+            dynamic_metadata: RefCell::default(),
+            filter_state: RefCell::default(),
+            upstream: UpstreamInfo::default(),
+        }
+    }
+
+    /// Adds a response flag.
+    pub fn set_flag(&self, flag: ResponseFlag) {
+        let mut flags = self.flags.get();
+        flags.insert(flag);
+        self.flags.set(flags);
+    }
+
+    /// Notes that the stream is complete; the first call counts.
+    pub fn complete(&self) {
+        if self.completed_after.get().is_none() {
+            self.completed_after.set(Some(self.start.elapsed()));
+        }
+    }
+
+    /// How long the stream took, or has taken so far.
+    pub fn duration(&self) -> Duration {
+        self.completed_after.get().unwrap_or_else(|| self.start.elapsed())
+    }
+
+    /// Takes over what the previous hop handed on; the listener does this at accept, before listener filters run.
+    pub fn merge(&self, passthrough: Passthrough) {
+        self.internal_hops.set(passthrough.internal_hops);
+        let mut metadata = self.dynamic_metadata.borrow_mut();
+        for (namespace, values) in passthrough.metadata.iter() {
+            metadata.merge(namespace.clone(), values.clone());
+        }
+        self.filter_state.borrow_mut().merge(passthrough.filter_state);
+    }
+}
+
+/// A stream's info, held by everybody on its way through one worker.
+pub type SharedStreamInfo = Rc<StreamInfo>;
+
+/// What the client half of a user-space socket hands to the internal listener, before the first byte.
+#[derive(Debug, Default)]
+pub struct Passthrough {
+    /// Becomes dynamic metadata.
+    pub metadata: DynamicMetadata,
+    /// Becomes filter state.
+    pub filter_state: FilterState,
+    /// How many internal listeners the connection has come through, this one included.
+    pub internal_hops: u32,
+}
