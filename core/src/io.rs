@@ -1,0 +1,142 @@
+//! The byte stream that every part of a connection's way passes on: a socket, or something wrapped around one.
+//!
+//! [`Io`] is tokio's `AsyncRead + AsyncWrite` plus a few abilities that only some streams have: looking at bytes
+//! without taking them, handing over owned [`Bytes`] without a copy, lending the kernel socket below, aborting. Each is
+//! a method with a default, so that a wrapper implements what it can and refuses the rest by saying nothing.
+
+mod prefixed;
+mod tcp;
+mod unix;
+
+pub use prefixed::Prefixed;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::user_space_socket::UserSpaceSocket;
+
+/// A boxed [`Io`]: what transport sockets wrap and terminal filters pump.
+///
+/// It is neither `Send` nor shared: a connection stays on its worker.
+pub type BoxIo = Box<dyn Io>;
+
+/// A byte stream with the abilities that a proxy needs beyond reading and writing.
+///
+/// An implementation must forward `poll_write_vectored` *and* `is_write_vectored` to what it wraps, or large writes
+/// lose their vectors.
+pub trait Io: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// Copies bytes that can be read now into `buf` and leaves them to be read again.
+    ///
+    /// It waits only while there is nothing at all: one byte is enough to make it ready, and end of stream leaves `buf`
+    /// as it was. A caller that needs more than is there cannot wait for it here, since the bytes it has seen keep the
+    /// stream readable; [`Prefixed::fill`] is for that.
+    ///
+    /// # Errors
+    /// `Unsupported` where the stream cannot look ahead (the default), else what a read would report.
+    fn poll_peek(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let _ = (cx, buf);
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+
+    /// Whether [`poll_read_bytes`](Self::poll_read_bytes) works now. It may change from one call to the next.
+    fn lends_bytes(&self) -> bool {
+        false
+    }
+
+    /// Takes the next piece of the stream, at most `max` bytes, as it lies in memory. An empty piece is end of stream.
+    ///
+    /// # Errors
+    /// `Unsupported` where nothing can be handed over (the default, see [`lends_bytes`](Self::lends_bytes)), else what
+    /// a read would report.
+    fn poll_read_bytes(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<io::Result<Bytes>> {
+        let _ = (cx, max);
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+
+    /// Whether [`poll_write_bytes`](Self::poll_write_bytes) moves bytes rather than copying them.
+    fn takes_bytes(&self) -> bool {
+        false
+    }
+
+    /// Writes from the front of `bytes`, which loses what was accepted. A stream that [takes
+    /// bytes](Self::takes_bytes) keeps the memory; the default copies as `poll_write` does.
+    fn poll_write_bytes(&mut self, cx: &mut Context<'_>, bytes: &mut Bytes) -> Poll<io::Result<usize>> {
+        let written = std::task::ready!(Pin::new(self).poll_write(cx, bytes))?;
+        bytes.advance(written);
+        Poll::Ready(Ok(written))
+    }
+
+    /// The kernel socket that carries exactly this stream's bytes, if nothing lies between. For `splice(2)` and socket
+    /// options.
+    fn kernel_socket(&self) -> Option<KernelSocket<'_>> {
+        None
+    }
+
+    /// This stream as one end of a user-space socket pair, if it is one with nothing in between.
+    fn user_space_socket(&mut self) -> Option<&mut UserSpaceSocket> {
+        None
+    }
+
+    /// Aborts: the peer shall see a reset rather than an orderly end. The stream is of no use afterwards and takes full
+    /// effect when it is dropped. The default leaves it at the drop.
+    fn reset(&mut self) {}
+}
+
+/// A kernel socket that an [`Io`] lends.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum KernelSocket<'a> {
+    /// A TCP connection.
+    Tcp(&'a TcpStream),
+    /// A unix stream connection.
+    Unix(&'a UnixStream),
+}
+
+impl AsFd for KernelSocket<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+impl<T: Io + ?Sized> Io for Box<T> {
+    fn poll_peek(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_peek(cx, buf)
+    }
+
+    fn lends_bytes(&self) -> bool {
+        (**self).lends_bytes()
+    }
+
+    fn poll_read_bytes(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<io::Result<Bytes>> {
+        (**self).poll_read_bytes(cx, max)
+    }
+
+    fn takes_bytes(&self) -> bool {
+        (**self).takes_bytes()
+    }
+
+    fn poll_write_bytes(&mut self, cx: &mut Context<'_>, bytes: &mut Bytes) -> Poll<io::Result<usize>> {
+        (**self).poll_write_bytes(cx, bytes)
+    }
+
+    fn kernel_socket(&self) -> Option<KernelSocket<'_>> {
+        (**self).kernel_socket()
+    }
+
+    fn user_space_socket(&mut self) -> Option<&mut UserSpaceSocket> {
+        (**self).user_space_socket()
+    }
+
+    fn reset(&mut self) {
+        (**self).reset();
+    }
+}

@@ -1,0 +1,36 @@
+//! What a relay is told.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+/// How a relay shall behave.
+#[derive(Debug, Clone)]
+pub struct RelayOptions {
+    /// How many bytes may wait to be written to downstream (`per_connection_buffer_limit_bytes` of the listener).
+    pub downstream_buffer_limit: usize,
+    /// How many bytes may wait to be written to upstream (`per_connection_buffer_limit_bytes` of the cluster).
+    pub upstream_buffer_limit: usize,
+    /// End when no byte was read or written on either side for this long.
+    pub idle_timeout: Option<Duration>,
+    /// End at this moment.
+    pub deadline: Option<Instant>,
+    /// Bytes that the caller has already read (and counted) from downstream; they go upstream first.
+    pub early_data: Bytes,
+}
+
+/// Envoy's default of `per_connection_buffer_limit_bytes`.
+const DEFAULT_BUFFER_LIMIT: usize = 1024 * 1024;
+
+impl Default for RelayOptions {
+    fn default() -> Self {
+        Self {
+            downstream_buffer_limit: DEFAULT_BUFFER_LIMIT,
+            upstream_buffer_limit: DEFAULT_BUFFER_LIMIT,
+            idle_timeout: None,
+            deadline: None,
+            early_data: Bytes::new(),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! A connection inside the process: two ends joined by two bounded queues, as a TCP connection over loopback would be,
+//! without the kernel.
+//!
+//! The client connection factory of internal addresses makes a [`pair`], keeps the client end and hands the server end
+//! to an internal listener of the same worker. Bytes, half-closes and resets cross as they would between two sockets,
+//! and so does what the client side wants the listener to know: addresses and the [passthrough
+//! state](UserSpaceSocket::set_passthrough).
+//!
+//! # How an end is closed, and what the other end sees
+//!
+//! | this end | the other end reads, after the queued bytes | the other end writes |
+//! |---|---|---|
+//! | `shutdown` | end of stream | on as before |
+//! | `shutdown`, then dropped | end of stream | `BrokenPipe` |
+//! | dropped | `ConnectionReset` | `BrokenPipe` |
+//! | [`reset`](crate::io::Io::reset) | `ConnectionReset` | `BrokenPipe` |
+
+mod end;
+mod queue;
+
+pub use end::UserSpaceSocket;
+
+use std::rc::Rc;
+
+use end::Shared;
+
+use crate::address::Address;
+
+/// Envoy's default for `buffer_size_kb` of the internal listener bootstrap extension.
+pub const DEFAULT_BUFFER_SIZE: usize = 1024 * 1024;
+
+/// What a new pair is told.
+#[derive(Debug, Clone)]
+pub struct PairOptions {
+    /// Where the client end says it is; in Envoy always [`Address::internal_client`].
+    pub client_address: Address,
+    /// Where the server end is: the address that the client asked for.
+    pub server_address: Address,
+    /// How many bytes of memory each direction may hold.
+    pub buffer_size: usize,
+}
+
+impl PairOptions {
+    /// A connection from [`Address::internal_client`] to `server_address`, with Envoy's buffer size.
+    pub fn new(server_address: Address) -> Self {
+        Self { client_address: Address::internal_client(), server_address, buffer_size: DEFAULT_BUFFER_SIZE }
+    }
+
+    /// With `bytes` of buffer in each direction.
+    #[must_use]
+    pub fn with_buffer_size(mut self, bytes: usize) -> Self {
+        self.buffer_size = bytes;
+        self
+    }
+}
+
+/// Makes a connected pair: the client end and the server end.
+pub fn pair(options: PairOptions) -> (UserSpaceSocket, UserSpaceSocket) {
+    UserSpaceSocket::both(&Rc::new(Shared::new(options)))
+}
