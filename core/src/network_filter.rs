@@ -18,8 +18,22 @@ pub trait NetworkFilterConfig: fmt::Debug + Send + Sync {
         false
     }
 
+    /// The clusters it names, so that a missing one and a cycle of internal hops are reported at load.
+    fn cluster_references(&self) -> Vec<ClusterReference> {
+        Vec::new()
+    }
+
     /// Builds the filter, once per version of the configuration.
     fn build(&self, context: &BuildContext<'_>) -> Result<Arc<dyn NetworkFilter>, BuildError>;
+}
+
+/// A cluster that a filter's configuration names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterReference {
+    /// Where in the filter's configuration the name stands: `cluster`, `weighted_clusters.clusters[0].name`.
+    pub field: String,
+    /// The cluster's name.
+    pub cluster: String,
 }
 
 impl Category for dyn NetworkFilterConfig {
