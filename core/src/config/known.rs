@@ -1,4 +1,5 @@
-//! What Envoy's API calls its messages, fields and enum values, whether or not this proxy implements them.
+//! What Envoy's API calls its messages, fields and enum values, and what it demands of them, whether or not this proxy
+//! implements them.
 //!
 //! With it the reader of a configuration tells a misspelt field from one that Envoy has and this proxy lacks. The names are
 //! vendored (`core/data/README.md` says from where) as one sorted text; the first look-up indexes its blocks, and a block
@@ -13,10 +14,13 @@
 //! assert_eq!(field.kind, known::Kind::Repeated(known::Type::Message("envoy.config.listener.v3.FilterChain")));
 //! ```
 
-use std::sync::OnceLock;
-
+mod constraint;
 #[cfg(test)]
 mod tests;
+
+use std::sync::OnceLock;
+
+pub use constraint::{Constraint, Constraints};
 
 const TABLE: &str = include_str!("../../data/envoy-api.txt");
 
@@ -71,6 +75,11 @@ impl Message {
         self.0.lines.lines().filter_map(Field::parse)
     }
 
+    /// The names of the oneofs of which Envoy demands that a member is set.
+    pub fn required_oneofs(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.0.lines.lines().filter_map(|line| line.strip_prefix(" oneof ")?.strip_suffix(" required"))
+    }
+
     /// The field that a configuration calls `name`, which may be the proto name (snake case) or the JSON name
     /// (lower camel case).
     pub fn field(&self, name: &str) -> Option<Field> {
@@ -94,6 +103,8 @@ pub struct Field {
     pub kind: Kind,
     /// The oneof it belongs to. A set member counts as set even at its zero value.
     pub oneof: Option<&'static str>,
+    /// What Envoy demands of it.
+    pub constraints: Constraints,
 }
 
 impl Field {
@@ -103,16 +114,32 @@ impl Field {
     }
 
     fn parse(line: &'static str) -> Option<Self> {
-        let mut words = line.split_ascii_whitespace();
+        let mut words = Words(line.strip_prefix(' ')?);
         let number = words.next()?.parse().ok()?;
         let name = words.next()?;
         let kind = Kind::parse(&mut words)?;
-        let oneof = match (words.next(), words.next(), words.next()) {
-            (Some("oneof"), Some(oneof), None) => Some(oneof),
-            (None, ..) => None,
-            _ => return None,
-        };
-        Some(Self { name, number, kind, oneof })
+        let oneof = words.next_if("oneof").and_then(|_| words.next());
+        Some(Self { name, number, kind, oneof, constraints: Constraints::new(words.0) })
+    }
+}
+
+/// The words of a line that are not read yet.
+struct Words(&'static str);
+
+impl Words {
+    fn next_if(&mut self, expected: &str) -> Option<&'static str> {
+        let (word, _) = self.0.split_once(' ')?;
+        (word == expected).then(|| self.next()).flatten()
+    }
+}
+
+impl Iterator for Words {
+    type Item = &'static str;
+
+    fn next(&mut self) -> Option<&'static str> {
+        let (word, rest) = self.0.split_once(' ').unwrap_or((self.0, ""));
+        self.0 = rest;
+        (!word.is_empty()).then_some(word)
     }
 }
 
@@ -137,7 +164,7 @@ impl Kind {
         }
     }
 
-    fn parse(words: &mut impl Iterator<Item = &'static str>) -> Option<Self> {
+    fn parse(words: &mut Words) -> Option<Self> {
         Some(match words.next()? {
             "repeated" => Self::Repeated(Type::parse(words.next()?, words)?),
             "map" => Self::Map(Scalar::parse(words.next()?)?, Type::parse(words.next()?, words)?),
@@ -158,7 +185,7 @@ pub enum Type {
 }
 
 impl Type {
-    fn parse(first: &'static str, rest: &mut impl Iterator<Item = &'static str>) -> Option<Self> {
+    fn parse(first: &'static str, rest: &mut Words) -> Option<Self> {
         match first {
             "enum" => rest.next().map(Self::Enum),
             message if message.contains('.') => Some(Self::Message(message)),

@@ -1,9 +1,13 @@
 //! Writes the table of Envoy's API names that `underpass-core` carries.
 //!
 //! Reads the `FileDescriptorSet` that the `envoy-types` package ships and prints, sorted by name, each message with its
-//! fields and each enum with its values, as far as a configuration can name them. `../README.md` describes the format.
+//! fields and their constraints, and each enum with its values, as far as a configuration can name them. `../README.md`
+//! describes the format.
 //!
 //! `cargo run` rewrites `../envoy-api.txt`; `cargo run -- --check` fails if it would change.
+
+mod constraint;
+mod descriptor;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -12,9 +16,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use prost::Message as _;
-use prost_types::field_descriptor_proto::{Label, Type};
-use prost_types::{
-    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet, MessageOptions,
+
+use descriptor::{
+    Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptorSet, Label, OneofDescriptor, Type,
 };
 
 /// What a configuration names directly, by `@type` or as the file itself; everything these refer to follows.
@@ -74,8 +78,8 @@ fn descriptor_set(here: &Path) -> Result<FileDescriptorSet> {
 /// Every message and enum of a descriptor set, by full name without the leading dot.
 #[derive(Default)]
 struct Api {
-    messages: BTreeMap<String, DescriptorProto>,
-    enums: BTreeMap<String, EnumDescriptorProto>,
+    messages: BTreeMap<String, Descriptor>,
+    enums: BTreeMap<String, EnumDescriptor>,
 }
 
 impl Api {
@@ -83,9 +87,9 @@ impl Api {
         let mut api = Self::default();
         for file in &set.file {
             for message in &file.message_type {
-                api.add(file.package(), message);
+                api.add(&file.package, message);
             }
-            api.add_enums(file.package(), &file.enum_type);
+            api.add_enums(&file.package, &file.enum_type);
         }
         for name in TYPED_STRUCTS {
             ensure!(!api.messages.contains_key(name), "{name} is published now: drop it from TYPED_STRUCTS");
@@ -93,8 +97,8 @@ impl Api {
         Ok(api)
     }
 
-    fn add(&mut self, scope: &str, message: &DescriptorProto) {
-        let name = format!("{scope}.{}", message.name());
+    fn add(&mut self, scope: &str, message: &Descriptor) {
+        let name = format!("{scope}.{}", message.name);
         for nested in &message.nested_type {
             self.add(&name, nested);
         }
@@ -102,9 +106,9 @@ impl Api {
         self.messages.insert(name, message.clone());
     }
 
-    fn add_enums(&mut self, scope: &str, enums: &[EnumDescriptorProto]) {
+    fn add_enums(&mut self, scope: &str, enums: &[EnumDescriptor]) {
         for each in enums {
-            self.enums.insert(format!("{scope}.{}", each.name()), each.clone());
+            self.enums.insert(format!("{scope}.{}", each.name), each.clone());
         }
     }
 
@@ -120,9 +124,7 @@ impl Api {
                 continue;
             }
             if let Some(message) = self.messages.get(name) {
-                open.extend(
-                    message.field.iter().filter(|field| !field.type_name().is_empty()).map(type_name),
-                );
+                open.extend(message.field.iter().filter(|field| !field.type_name.is_empty()).map(type_name));
             }
         }
         seen
@@ -132,7 +134,7 @@ impl Api {
         let mut blocks: BTreeMap<&str, String> = BTreeMap::new();
         for name in self.reachable() {
             let block = match (self.messages.get(name), self.enums.get(name)) {
-                (Some(message), _) if message.options.as_ref().is_some_and(MessageOptions::map_entry) => {
+                (Some(message), _) if message.is_map_entry() => {
                     continue;
                 }
                 (Some(message), _) => self.message_block(name, message)?,
@@ -147,41 +149,51 @@ impl Api {
         Ok(blocks.into_values().collect())
     }
 
-    fn message_block(&self, name: &str, message: &DescriptorProto) -> Result<String> {
+    fn message_block(&self, name: &str, message: &Descriptor) -> Result<String> {
+        let validates = message.options.as_ref().is_none_or(|options| !options.disabled && !options.ignored);
+        ensure!(validates, "{name}: the table has no word for a message whose constraints are off");
         let mut block = format!("{name}\n");
         for field in &message.field {
             ensure!(
-                field.json_name() == lower_camel(field.name()),
+                field.json_name == lower_camel(&field.name),
                 "{name}.{}: has the JSON name {}, which underpass-core would not derive",
-                field.name(),
-                field.json_name()
+                field.name,
+                field.json_name
             );
-            write!(block, " {} {} {}", field.number(), field.name(), self.kind(field)?)?;
-            ensure!(
-                !field.proto3_optional(),
-                "{name}.{}: the table has no word for `optional`",
-                field.name()
-            );
+            write!(block, " {} {} {}", field.number, field.name, self.kind(field)?)?;
+            ensure!(!field.proto3_optional, "{name}.{}: the table has no word for `optional`", field.name);
             if let Some(index) = field.oneof_index {
-                write!(block, " oneof {}", message.oneof_decl[usize::try_from(index)?].name())?;
+                let oneof = message
+                    .oneof_decl
+                    .get(usize::try_from(index)?)
+                    .context("a field of an undeclared oneof")?;
+                write!(block, " oneof {}", oneof.name)?;
+            }
+            if let Some(rules) = field.options.as_ref().and_then(|options| options.rules.as_ref()) {
+                block += &constraint::words(rules).with_context(|| format!("{name}.{}", field.name))?;
             }
             block.push('\n');
+        }
+        let is_required =
+            |oneof: &&OneofDescriptor| oneof.options.as_ref().is_some_and(|options| options.required);
+        for oneof in message.oneof_decl.iter().filter(is_required) {
+            writeln!(block, " oneof {} required", oneof.name)?;
         }
         Ok(block)
     }
 
-    fn kind(&self, field: &FieldDescriptorProto) -> Result<String> {
+    fn kind(&self, field: &FieldDescriptor) -> Result<String> {
         let single = match field.r#type() {
             Type::Message => type_name(field).to_owned(),
             Type::Enum => format!("enum {}", type_name(field)),
-            Type::Group => bail!("{}: groups are not supported", field.name()),
-            scalar => scalar.as_str_name().trim_start_matches("TYPE_").to_lowercase(),
+            Type::Unknown | Type::Group => bail!("{}: has the type {:?}", field.name, field.r#type()),
+            scalar => format!("{scalar:?}").to_lowercase(),
         };
         if field.label() != Label::Repeated {
             return Ok(single);
         }
         match self.messages.get(&single) {
-            Some(entry) if entry.options.as_ref().is_some_and(MessageOptions::map_entry) => {
+            Some(entry) if entry.is_map_entry() => {
                 let [key, value] = entry.field.as_slice() else {
                     bail!("{single}: a map entry has two fields")
                 };
@@ -192,16 +204,16 @@ impl Api {
     }
 }
 
-fn enum_block(name: &str, values: &EnumDescriptorProto) -> Result<String> {
+fn enum_block(name: &str, values: &EnumDescriptor) -> Result<String> {
     let mut block = format!("{name} enum\n");
     for value in &values.value {
-        writeln!(block, " {} {}", value.number(), value.name())?;
+        writeln!(block, " {} {}", value.number, value.name)?;
     }
     Ok(block)
 }
 
-fn type_name(field: &FieldDescriptorProto) -> &str {
-    field.type_name().trim_start_matches('.')
+fn type_name(field: &FieldDescriptor) -> &str {
+    field.type_name.trim_start_matches('.')
 }
 
 /// The JSON name protobuf gives a field: underscores go, the letter after one is raised.

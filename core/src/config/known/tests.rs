@@ -9,10 +9,8 @@ fn field(message_name: &str, name: &str) -> Field {
 #[test]
 fn fields_tell_their_number_and_kind() {
     let name = field("envoy.config.listener.v3.Listener", "name");
-    assert_eq!(
-        name,
-        Field { name: "name", number: 1, kind: Kind::Single(Type::Scalar(Scalar::String)), oneof: None }
-    );
+    assert_eq!((name.name, name.number, name.oneof), ("name", 1, None));
+    assert_eq!(name.kind, Kind::Single(Type::Scalar(Scalar::String)));
     let limit = field("envoy.config.listener.v3.Listener", "per_connection_buffer_limit_bytes");
     assert_eq!(limit.kind, Kind::Single(Type::Message("google.protobuf.UInt32Value")));
     let filters = field("envoy.config.listener.v3.FilterChain", "filters");
@@ -55,6 +53,43 @@ fn json_names_are_those_of_protobuf() {
     assert_eq!(json_name("http2_protocol_options"), "http2ProtocolOptions");
     assert_eq!(json_name("deprecated_v1"), "deprecatedV1");
     assert_eq!(json_name("_leading__double_trailing_"), "LeadingDoubleTrailing");
+}
+
+#[test]
+fn fields_tell_what_envoy_demands_of_them() {
+    let all = |constraints: Constraints| constraints.iter().collect::<Vec<_>>();
+    let path = field("envoy.config.core.v3.Pipe", "path");
+    assert_eq!(all(path.constraints), [Constraint::MinLen(1)]);
+    let mode = field("envoy.config.core.v3.Pipe", "mode");
+    assert_eq!(all(mode.constraints), [Constraint::AtMost(511.0)]);
+    let interval = field("envoy.config.bootstrap.v3.Bootstrap", "stats_flush_interval");
+    assert_eq!(all(interval.constraints), [Constraint::Below(300.0), Constraint::AtLeast(0.001)]);
+    let header = field("envoy.config.core.v3.HeaderValueOption", "header");
+    assert_eq!(all(header.constraints), [Constraint::Required]);
+    let prefixed = field("envoy.extensions.access_loggers.stats.v3.Config.Histogram", "value_format");
+    assert_eq!(
+        all(prefixed.constraints),
+        [Constraint::MinLen(1), Constraint::Prefix("%"), Constraint::Suffix("%")]
+    );
+}
+
+#[test]
+fn lists_and_maps_tell_the_demands_on_what_they_hold() {
+    let all = |constraints: Constraints| constraints.iter().collect::<Vec<_>>();
+    let ports = field("envoy.config.listener.v3.FilterChainMatch", "source_ports").constraints;
+    assert_eq!(all(ports), []);
+    assert_eq!(all(ports.of_items()), [Constraint::AtMost(65535.0), Constraint::AtLeast(1.0)]);
+    let metadata = field("envoy.config.core.v3.Metadata", "filter_metadata").constraints;
+    assert_eq!(all(metadata.of_keys()), [Constraint::MinLen(1)]);
+    assert_eq!(all(metadata.of_items()), []);
+}
+
+#[test]
+fn a_oneof_may_be_required() {
+    let address = message("envoy.config.core.v3.Address").unwrap();
+    assert_eq!(address.required_oneofs().collect::<Vec<_>>(), ["address"]);
+    let endpoint = message("envoy.config.endpoint.v3.LbEndpoint").unwrap();
+    assert_eq!(endpoint.required_oneofs().count(), 0);
 }
 
 #[test]
@@ -124,14 +159,25 @@ fn every_line_parses_and_every_type_it_names_exists() {
             assert!(lines > 0, "{}", block.name);
             continue;
         }
-        assert_eq!(Message(*block).fields().count(), lines, "{}", block.name);
-        for field in Message(*block).fields() {
+        let each = Message(*block);
+        assert_eq!(each.fields().count() + each.required_oneofs().count(), lines, "{}", block.name);
+        for oneof in each.required_oneofs() {
+            assert!(each.fields().any(|field| field.oneof == Some(oneof)), "{}: {oneof}", block.name);
+        }
+        for field in each.fields() {
             let exists = match field.kind.value_type() {
                 Type::Scalar(_) => true,
                 Type::Message(name) => message(name).is_some(),
                 Type::Enum(name) => enumeration(name).is_some(),
             };
             assert!(exists, "{}.{}: {:?}", block.name, field.name, field.kind);
+            assert!(
+                field.constraints.is_well_formed(),
+                "{}.{}: {:?}",
+                block.name,
+                field.name,
+                field.constraints
+            );
         }
     }
 }
