@@ -1,0 +1,22 @@
+//! The messages of `envoy.config.core.v3` and `envoy.type.v3` that extensions embed in their own.
+
+mod address;
+mod data_source;
+mod format;
+mod headers;
+mod metadata;
+mod numbers;
+mod socket;
+
+pub use self::{
+    address::{Address, CidrRange, EnvoyInternalAddress, Pipe, Protocol, SocketAddress},
+    data_source::{DataSource, DataSourceError},
+    format::{FormatterConfig, JsonFormatOptions, SubstitutionFormatString},
+    headers::{AppendAction, HeaderValue, HeaderValueOption},
+    metadata::Metadata,
+    numbers::{
+        Denominator, FractionalPercent, Int64Range, Percent, RuntimeDouble, RuntimeFeatureFlag,
+        RuntimeFractionalPercent, RuntimeUInt32,
+    },
+    socket::{SocketOption, SocketState, TcpKeepalive},
+};

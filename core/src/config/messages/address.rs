@@ -1,0 +1,111 @@
+//! Addresses and ranges of them (`envoy/config/core/v3/address.proto`).
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+
+use crate::config::NonEmptyString;
+
+/// `envoy.config.core.v3.Address`: a message that is no more than a oneof.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Address {
+    /// An IP address or a host name, with a port.
+    SocketAddress(SocketAddress),
+    /// A unix domain socket.
+    Pipe(Pipe),
+    /// A listener in this process.
+    EnvoyInternalAddress(EnvoyInternalAddress),
+}
+
+/// `envoy.config.core.v3.SocketAddress`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct SocketAddress {
+    /// TCP or UDP.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// An IP address, or a host name where a resolver is at hand.
+    pub address: NonEmptyString,
+    /// The port.
+    #[serde(default)]
+    pub port_value: Option<u16>,
+    /// A named port, which only custom resolvers know.
+    #[serde(default)]
+    pub named_port: Option<String>,
+    /// The name of a custom resolver.
+    #[serde(default)]
+    pub resolver_name: String,
+    /// Whether an IPv6 socket also takes IPv4 connections.
+    #[serde(default)]
+    pub ipv4_compat: bool,
+}
+
+/// The transport protocol of a [`SocketAddress`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// `envoy.config.core.v3.Pipe`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Pipe {
+    /// The path; with a leading `@` a name in Linux's abstract namespace.
+    pub path: NonEmptyString,
+    /// The permission bits of the socket file; 0 leaves them as they are.
+    #[serde(default)]
+    pub mode: u32,
+}
+
+/// `envoy.config.core.v3.EnvoyInternalAddress`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct EnvoyInternalAddress {
+    /// The name of the internal listener.
+    pub server_listener_name: String,
+    /// Tells several endpoints of one listener apart.
+    pub endpoint_id: String,
+}
+
+/// `envoy.config.core.v3.CidrRange`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "RawCidrRange")]
+pub struct CidrRange {
+    /// The range, its host bits cleared.
+    pub net: ipnet::IpNet,
+}
+
+#[derive(Deserialize)]
+struct RawCidrRange {
+    address_prefix: NonEmptyString,
+    #[serde(default)]
+    prefix_len: Option<u8>,
+}
+
+impl CidrRange {
+    /// Whether the address is in the range.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.net.contains(&address)
+    }
+}
+
+impl TryFrom<RawCidrRange> for CidrRange {
+    type Error = String;
+
+    fn try_from(raw: RawCidrRange) -> Result<Self, String> {
+        let RawCidrRange { address_prefix, prefix_len } = raw;
+        let address: IpAddr = address_prefix
+            .parse()
+            .map_err(|_| format!("{address_prefix:?} is no IP address (address_prefix)"))?;
+        let length = prefix_len.unwrap_or(0);
+        let net = ipnet::IpNet::new(address, length).map_err(|_| {
+            let max = if address.is_ipv4() { 32 } else { 128 };
+            format!("prefix_len {length} is out of range: {address} has {max} bits")
+        })?;
+        Ok(Self { net: net.trunc() })
+    }
+}

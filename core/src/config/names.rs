@@ -1,0 +1,67 @@
+//! Field names in their two styles, `stat_prefix` and `statPrefix`, and the nearest name to a mistyped one.
+
+/// Whether a key of a file names `field`: as it is, or in lowerCamelCase as proto3 JSON writes it.
+pub(crate) fn same_field(key: &str, field: &str) -> bool {
+    key == field || is_camel_case_of(key, field)
+}
+
+fn is_camel_case_of(key: &str, field: &str) -> bool {
+    let mut key = key.bytes();
+    let mut upper = false;
+    for byte in field.bytes() {
+        if byte == b'_' {
+            upper = true;
+            continue;
+        }
+        let expected = if upper { byte.to_ascii_uppercase() } else { byte };
+        upper = false;
+        if key.next() != Some(expected) {
+            return false;
+        }
+    }
+    key.next().is_none()
+}
+
+/// The name as protobuf files write it: `statPrefix` becomes `stat_prefix`.
+pub(crate) fn snake_case(key: &str) -> String {
+    let mut name = String::with_capacity(key.len() + 4);
+    for c in key.chars() {
+        if c.is_ascii_uppercase() {
+            name.push('_');
+        }
+        name.push(c.to_ascii_lowercase());
+    }
+    name
+}
+
+/// The one of `names` that `typed` was probably meant to be.
+pub(crate) fn nearest<'n>(typed: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    let worst = (typed.chars().count() / 3).max(1);
+    names
+        .into_iter()
+        .map(|name| (distance(typed, name), name))
+        .filter(|(distance, _)| *distance <= worst)
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// How many letters have to be put in, taken out, changed or swapped with their neighbour.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, &from) in a.iter().enumerate() {
+        let mut row = Vec::with_capacity(b.len() + 1);
+        row.push(i + 1);
+        for (j, &to) in b.iter().enumerate() {
+            let changed = last[j] + usize::from(from != to);
+            let mut best = changed.min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && from == b[j - 1] && a[i - 1] == to {
+                best = best.min(before[j - 1] + 1);
+            }
+            row.push(best);
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last[b.len()]
+}

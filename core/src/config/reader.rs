@@ -1,0 +1,160 @@
+//! From the tree to typed messages: reads any `serde::Deserialize` type by the rules of proto3 JSON and says all that
+//! is wrong in one report.
+//!
+//! # How all errors come at once
+//! serde stops at the first error, so an error must not reach serde if that can be helped. A scalar that cannot be
+//! read is reported, and its visitor gets a default to go on with. Where that is not possible (a type's own
+//! validation failed, a typed config is of an unknown type) the visitor is lost, and with it everything around it. Then the
+//! tree is read once more with the broken node left out, until nothing new breaks: in the end every node was either
+//! read or reported. Reading is fast and errors are few, so the repetition costs nothing that a person could notice.
+
+mod access;
+mod error;
+pub(crate) mod handoff;
+mod node;
+mod path;
+mod typed;
+mod unknown;
+
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use serde::de::DeserializeOwned;
+
+use self::{node::NodeDeserializer, path::Path};
+use super::{ConfigPath, Diagnostic, Location, Node, Report, Severity};
+use crate::extension::ExtensionSet;
+
+/// How often a tree is read anew without a broken node before the rest is left for the next attempt of the user.
+const MAX_PASSES: usize = 500;
+
+/// Reads typed messages out of config trees and collects what is wrong with them.
+#[derive(Debug)]
+pub struct Reader<'e> {
+    extensions: &'e ExtensionSet,
+    harmless: HashSet<(&'e str, &'e str)>,
+    allow_unknown_fields: bool,
+    report: RefCell<Report>,
+}
+
+impl<'e> Reader<'e> {
+    /// A reader that resolves typed configs among `extensions`.
+    pub fn new(extensions: &'e ExtensionSet) -> Self {
+        Self { extensions, harmless: HashSet::new(), allow_unknown_fields: false, report: RefCell::default() }
+    }
+
+    /// Fields of Envoy, as (message, field), that may be ignored with no more than a warning.
+    #[must_use]
+    pub fn harmless(mut self, fields: &[(&'e str, &'e str)]) -> Self {
+        self.harmless.extend(fields);
+        self
+    }
+
+    /// Makes unknown fields warnings, as Envoy's `--allow-unknown-static-fields` does.
+    #[must_use]
+    pub fn allow_unknown_fields(mut self, allow: bool) -> Self {
+        self.allow_unknown_fields = allow;
+        self
+    }
+
+    /// Reads the message at `node`, whose Envoy name is `message_type` (`envoy.config.bootstrap.v3.Bootstrap`).
+    ///
+    /// `path` is the way to `node`, for the messages. `None` means that the report now has errors.
+    pub fn read<T: DeserializeOwned>(
+        &self,
+        node: &Arc<Node>,
+        path: ConfigPath,
+        message_type: &str,
+    ) -> Option<T> {
+        let mut broken = HashMap::new();
+        let base = Path::Base(&path, message_type);
+        for _ in 0..MAX_PASSES {
+            let known = broken.len();
+            let pass = Pass {
+                reader: self,
+                found: RefCell::default(),
+                errors: RefCell::default(),
+                broken: RefCell::new(broken),
+            };
+            let result =
+                handoff::while_reading(|| T::deserialize(NodeDeserializer { pass: &pass, node, path: base }));
+            let Pass { found, broken: now_broken, .. } = pass;
+            broken = now_broken.into_inner();
+            let found = found.into_inner();
+            match result {
+                Ok(value) => return self.conclude(found).then_some(value),
+                Err(_) if broken.len() > known && !broken.contains_key(&path) => {}
+                Err(_) => {
+                    self.conclude(found);
+                    self.conclude(broken.into_values().flatten().collect());
+                    return None;
+                }
+            }
+        }
+        self.conclude(broken.into_values().flatten().collect());
+        None
+    }
+
+    /// What was found so far, in the order of the files.
+    pub fn into_report(self) -> Report {
+        let mut report = self.report.into_inner();
+        report.sort();
+        report
+    }
+
+    /// Takes the diagnostics over; whether there is no error among them.
+    fn conclude(&self, found: Vec<Diagnostic>) -> bool {
+        let good = found.iter().all(|diagnostic| diagnostic.severity != Severity::Error);
+        let mut report = self.report.borrow_mut();
+        found.into_iter().for_each(|diagnostic| report.push(diagnostic));
+        good
+    }
+}
+
+/// One reading of the tree.
+struct Pass<'r> {
+    reader: &'r Reader<'r>,
+    /// What was found in this pass.
+    found: RefCell<Vec<Diagnostic>>,
+    errors: RefCell<usize>,
+    /// The nodes that earlier passes could not read, with all that was found in and below them.
+    broken: RefCell<HashMap<ConfigPath, Vec<Diagnostic>>>,
+}
+
+impl Pass<'_> {
+    fn push(&self, severity: Severity, path: ConfigPath, location: Location, message: String) {
+        if severity == Severity::Error {
+            *self.errors.borrow_mut() += 1;
+        }
+        self.found.borrow_mut().push(Diagnostic { severity, path, location: Some(location), message });
+    }
+
+    fn error(&self, path: Path<'_>, location: Location, message: String) {
+        self.push(Severity::Error, path.to_config_path(), location, message);
+    }
+
+    fn error_count(&self) -> usize {
+        *self.errors.borrow()
+    }
+
+    /// Whether an earlier pass failed at this node; what it found is then part of this pass too.
+    fn is_broken(&self, path: Path<'_>) -> bool {
+        let broken = self.broken.borrow();
+        if broken.is_empty() {
+            return false;
+        }
+        let Some(diagnostics) = broken.get(&path.to_config_path()) else { return false };
+        *self.errors.borrow_mut() += 1;
+        self.found.borrow_mut().extend(diagnostics.iter().cloned());
+        true
+    }
+
+    /// Leaves a node out of the next pass, and keeps what was found in it since `mark`.
+    fn break_off(&self, path: Path<'_>, mark: usize) {
+        let diagnostics = self.found.borrow_mut().split_off(mark);
+        self.broken.borrow_mut().insert(path.to_config_path(), diagnostics);
+    }
+}
