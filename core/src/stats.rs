@@ -26,17 +26,27 @@ mod counter;
 mod gauge;
 mod group;
 mod histogram;
+mod matcher;
+mod name;
 mod registry;
+pub mod render;
 mod scope;
 mod snapshot;
 mod store;
+mod tags;
 mod text_readout;
 
 pub use cells::set_worker;
 pub use counter::Counter;
 pub use gauge::{Gauge, GaugeHold};
-pub use histogram::{Bins, Histogram, Unit};
+pub use histogram::{Bin, Bins, BucketBounds, BucketSettings, Histogram, Unit};
+pub use matcher::{NamePattern, StatsMatcher, Text};
+pub use name::StatName;
 pub use scope::Scope;
 pub use snapshot::{HistogramView, Snapshot, Stat};
-pub use store::Store;
+pub use store::{Store, StoreOptions};
+pub use tags::{Tag, TagError, TagRules, TagSpecifier, TagValue, Tagged};
 pub use text_readout::TextReadout;
+
+#[cfg(test)]
+mod tests;

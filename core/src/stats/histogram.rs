@@ -1,11 +1,13 @@
 //! Histograms: how numbers are distributed.
 
 mod bins;
+mod buckets;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-pub use bins::Bins;
+pub use bins::{Bin, Bins};
+pub use buckets::{BucketBounds, BucketSettings};
 
 use super::cells::current_row;
 use super::registry::{Listed, Name};
@@ -48,6 +50,7 @@ impl Histogram {
 pub(super) struct HistogramState {
     name: Name,
     unit: Unit,
+    bounds: Arc<[f64]>,
     row_count: usize,
     /// What each worker recorded since the last merge. Most histograms never see a number, so these come with the first.
     rows: OnceLock<Box<[Row]>>,
@@ -67,9 +70,9 @@ struct Merged {
 }
 
 impl HistogramState {
-    pub(super) fn new(name: Name, unit: Unit, row_count: usize) -> Self {
+    pub(super) fn new(name: Name, unit: Unit, bounds: Arc<[f64]>, row_count: usize) -> Self {
         let (rows, used, merged) = (OnceLock::new(), AtomicBool::new(false), Mutex::default());
-        Self { name, unit, row_count, rows, used, merged }
+        Self { name, unit, bounds, row_count, rows, used, merged }
     }
 
     fn record(&self, value: u64) {
@@ -99,6 +102,7 @@ impl HistogramState {
             unit: self.unit,
             interval: merged.interval.clone(),
             cumulative: merged.cumulative.clone(),
+            bounds: Arc::clone(&self.bounds),
         };
         (self.used.load(Ordering::Relaxed), view)
     }

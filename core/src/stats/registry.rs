@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// The full name of a stat, as `/stats` prints it.
-pub(super) type Name = Arc<str>;
+use super::name::StatName;
+
+/// The name of a stat, shared with snapshots.
+pub(super) type Name = Arc<StatName>;
 
 /// What the list holds.
 pub(super) trait Listed: Debug + Send + Sync + 'static {
-    /// The full name.
+    /// Its name.
     fn name(&self) -> &Name;
 }
 
@@ -24,7 +26,7 @@ pub(super) struct Registry<T> {
 
 #[derive(Debug)]
 struct List<T> {
-    by_name: BTreeMap<Name, Weak<T>>,
+    by_name: BTreeMap<Arc<str>, Weak<T>>,
     /// The length at which dead entries are swept out next, so that sweeping costs little per entry.
     sweep_at: usize,
 }
@@ -34,14 +36,14 @@ impl<T: Listed> Registry<T> {
         Self { list: Mutex::new(List { by_name: BTreeMap::new(), sweep_at: SMALL }) }
     }
 
-    /// The live stat of that name, or else the one that `make` makes.
-    pub(super) fn get_or_insert(&self, name: &str, make: impl FnOnce(Name) -> T) -> Arc<T> {
+    /// The live stat of that full name, or else the one that `make` makes.
+    pub(super) fn get_or_insert(&self, name: &str, make: impl FnOnce() -> T) -> Arc<T> {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(stat) = list.by_name.get(name).and_then(Weak::upgrade) {
             return stat;
         }
-        let stat = Arc::new(make(name.into()));
-        list.by_name.insert(Arc::clone(stat.name()), Arc::downgrade(&stat));
+        let stat = Arc::new(make());
+        list.by_name.insert(stat.name().shared(), Arc::downgrade(&stat));
         if list.by_name.len() >= list.sweep_at {
             list.by_name.retain(|_, stat| stat.strong_count() > 0);
             list.sweep_at = SMALL.max(2 * list.by_name.len());

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::counter::Counter;
 use super::gauge::Gauge;
 use super::histogram::{Histogram, Unit};
-use super::registry::{Listed, Name};
+use super::registry::Listed;
 use super::store::StoreState;
 use super::text_readout::TextReadout;
 
@@ -22,8 +22,11 @@ struct ScopeState {
     store: Arc<StoreState>,
     /// Empty, or with a dot at its end.
     prefix: String,
-    kept: Mutex<HashMap<(Kind, Name), Arc<dyn Listed>>>,
+    kept: Mutex<Kept>,
 }
+
+/// The stats that a scope keeps alive.
+type Kept = HashMap<(Kind, Arc<str>), Arc<dyn Listed>>;
 
 /// Counters and gauges may share a name, so the kind belongs to the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,6 +43,7 @@ impl Scope {
     }
 
     /// The scope `name` below this one.
+    #[must_use = "a scope keeps the stats that are made through it"]
     pub fn scope(&self, name: &str) -> Self {
         let name = sanitize(name);
         let prefix =
@@ -74,14 +78,14 @@ impl Scope {
     fn keep<T: Listed>(&self, kind: Kind, stat: Option<Arc<T>>) -> Option<Arc<T>> {
         if let Some(stat) = &stat {
             let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.insert((kind, Arc::clone(stat.name())), Arc::clone(stat) as Arc<dyn Listed>);
+            kept.insert((kind, stat.name().shared()), Arc::clone(stat) as Arc<dyn Listed>);
         }
         stat
     }
 }
 
 /// A name that may hold an address, as Envoy writes it into stats: `127.0.0.1:80` becomes `127.0.0.1_80`
-/// (Envoy, source/common/stats/utility.cc, `sanitizeStatsName`).
+/// (Envoy, `source/common/stats/utility.cc`).
 fn sanitize(name: &str) -> String {
     let name = name.strip_suffix('.').unwrap_or(name);
     let name = name.strip_prefix('.').unwrap_or(name);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::histogram::{Bins, Unit};
+use super::name::StatName;
 
 /// All stats of a store, each kind sorted by name.
 #[derive(Debug, Clone, Default)]
@@ -20,8 +21,8 @@ pub struct Snapshot {
 /// One stat and its value.
 #[derive(Debug, Clone)]
 pub struct Stat<V> {
-    /// The full name, `cluster.up.upstream_cx_total`.
-    pub name: Arc<str>,
+    /// Its name.
+    pub name: Arc<StatName>,
     /// Whether anybody ever wrote it.
     pub used: bool,
     /// Its value.
@@ -37,4 +38,6 @@ pub struct HistogramView {
     pub interval: Bins,
     /// What was recorded since the start.
     pub cumulative: Bins,
+    /// The upper bounds of the buckets that Prometheus is shown.
+    pub bounds: Arc<[f64]>,
 }

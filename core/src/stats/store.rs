@@ -5,15 +5,29 @@ use std::sync::Arc;
 use super::cells::CellPool;
 use super::counter::CounterState;
 use super::gauge::GaugeState;
-use super::histogram::{HistogramState, Unit};
-use super::registry::Registry;
+use super::histogram::{BucketSettings, HistogramState, Unit};
+use super::matcher::StatsMatcher;
+use super::name::StatName;
+use super::registry::{Listed, Name, Registry};
 use super::scope::Scope;
 use super::snapshot::{Snapshot, Stat};
+use super::tags::TagRules;
 use super::text_readout::TextReadoutState;
 
 /// All stats of one server. Clones are the same store.
 #[derive(Debug, Clone)]
 pub struct Store(Arc<StoreState>);
+
+/// What `stats_config` asks for.
+#[derive(Debug, Default)]
+pub struct StoreOptions {
+    /// How tags are taken out of names.
+    pub tags: TagRules,
+    /// Which stats exist.
+    pub matcher: StatsMatcher,
+    /// Which buckets histograms are shown in.
+    pub buckets: BucketSettings,
+}
 
 /// What scopes refer to.
 #[derive(Debug)]
@@ -23,17 +37,28 @@ pub(super) struct StoreState {
     gauges: Registry<GaugeState>,
     histograms: Registry<HistogramState>,
     text_readouts: Registry<TextReadoutState>,
+    tags: Arc<TagRules>,
+    matcher: StatsMatcher,
+    buckets: BucketSettings,
 }
 
 impl Store {
     /// An empty store for a server with this many workers ([`set_worker`](super::set_worker)).
     pub fn new(workers: usize) -> Self {
+        Self::with_options(workers, StoreOptions::default())
+    }
+
+    /// An empty store for a server with this many workers and this `stats_config`.
+    pub fn with_options(workers: usize, options: StoreOptions) -> Self {
         Self(Arc::new(StoreState {
             cells: CellPool::new(workers),
             counters: Registry::new(),
             gauges: Registry::new(),
             histograms: Registry::new(),
             text_readouts: Registry::new(),
+            tags: Arc::new(options.tags),
+            matcher: options.matcher,
+            buckets: options.buckets,
         }))
     }
 
@@ -70,10 +95,7 @@ impl Store {
 }
 
 /// The stats of one kind as a snapshot holds them; `read` gives whether it was used, and its value.
-fn list<T: super::registry::Listed, V>(
-    registry: &Registry<T>,
-    read: impl Fn(&T) -> (bool, V),
-) -> Vec<Stat<V>> {
+fn list<T: Listed, V>(registry: &Registry<T>, read: impl Fn(&T) -> (bool, V)) -> Vec<Stat<V>> {
     let stat = |stat: Arc<T>| {
         let (used, value) = read(&stat);
         Stat { name: Arc::clone(stat.name()), used, value }
@@ -81,21 +103,34 @@ fn list<T: super::registry::Listed, V>(
     registry.all().into_iter().map(stat).collect()
 }
 
+/// Each of these gives `None` for a stat that the matcher turns off.
 impl StoreState {
     pub(super) fn counter(&self, name: &str) -> Option<Arc<CounterState>> {
-        Some(self.counters.get_or_insert(name, |name| CounterState::new(name, self.cells.take())))
+        let make = || CounterState::new(self.name(name), self.cells.take());
+        self.accepts(name).then(|| self.counters.get_or_insert(name, make))
     }
 
     pub(super) fn gauge(&self, name: &str) -> Option<Arc<GaugeState>> {
-        Some(self.gauges.get_or_insert(name, |name| GaugeState::new(name, self.cells.take())))
+        let make = || GaugeState::new(self.name(name), self.cells.take());
+        self.accepts(name).then(|| self.gauges.get_or_insert(name, make))
     }
 
     pub(super) fn histogram(&self, name: &str, unit: Unit) -> Option<Arc<HistogramState>> {
-        let make = |name| HistogramState::new(name, unit, self.cells.rows());
-        Some(self.histograms.get_or_insert(name, make))
+        let make =
+            || HistogramState::new(self.name(name), unit, self.buckets.bounds_of(name), self.cells.rows());
+        self.accepts(name).then(|| self.histograms.get_or_insert(name, make))
     }
 
     pub(super) fn text_readout(&self, name: &str) -> Option<Arc<TextReadoutState>> {
-        Some(self.text_readouts.get_or_insert(name, TextReadoutState::new))
+        let make = || TextReadoutState::new(self.name(name));
+        self.accepts(name).then(|| self.text_readouts.get_or_insert(name, make))
+    }
+
+    fn name(&self, full: &str) -> Name {
+        Arc::new(StatName::new(full, &self.tags))
+    }
+
+    fn accepts(&self, name: &str) -> bool {
+        self.matcher.accepts(name)
     }
 }
