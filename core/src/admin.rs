@@ -17,10 +17,38 @@ pub struct AdminEndpoint {
     pub path: &'static str,
     /// What `/help` says of it.
     pub help: &'static str,
+    /// Its parameters, each with what `/help` says of it.
+    pub parameters: &'static [(&'static str, &'static str)],
     /// Whether it changes something: then only POST is accepted.
     pub mutates: bool,
     /// Answers a request. Runs on the admin thread; must not wait.
     pub handle: Box<dyn Fn(&AdminRequest) -> AdminResponse + Send + Sync>,
+}
+
+impl AdminEndpoint {
+    /// An endpoint that only shows something.
+    pub fn show(
+        path: &'static str,
+        help: &'static str,
+        handle: impl Fn(&AdminRequest) -> AdminResponse + Send + Sync + 'static,
+    ) -> Self {
+        Self { path, help, parameters: &[], mutates: false, handle: Box::new(handle) }
+    }
+
+    /// An endpoint that changes something.
+    pub fn change(
+        path: &'static str,
+        help: &'static str,
+        handle: impl Fn(&AdminRequest) -> AdminResponse + Send + Sync + 'static,
+    ) -> Self {
+        Self { mutates: true, ..Self::show(path, help, handle) }
+    }
+
+    /// Says which parameters it has.
+    #[must_use]
+    pub fn with_parameters(self, parameters: &'static [(&'static str, &'static str)]) -> Self {
+        Self { parameters, ..self }
+    }
 }
 
 /// A request to the admin interface.
@@ -41,6 +69,13 @@ pub struct AdminResponse {
     pub content_type: &'static str,
     /// The body.
     pub body: String,
+}
+
+impl AdminRequest {
+    /// A parameter; one without `=` is the empty text.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.query.get(name).map(String::as_str)
+    }
 }
 
 impl AdminResponse {

@@ -6,7 +6,7 @@ use crate::{
     address::{Address, AddressKind},
     cluster::{ClusterInfo, Host},
     connection::BoxFuture,
-    extension::Registration,
+    extension::{NamedExtensions, Registration},
     io::BoxIo,
     stream_info::{Passthrough, StreamInfo},
     worker::Worker,
@@ -72,3 +72,9 @@ pub struct ClientConnectionFactoryRegistration {
 }
 
 inventory::collect!(ClientConnectionFactoryRegistration);
+
+inventory::submit! {
+    NamedExtensions(|| {
+        inventory::iter::<ClientConnectionFactoryRegistration>().map(|factory| &factory.registration).collect()
+    })
+}

@@ -7,6 +7,7 @@ mod traffic_stats;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     rc::Rc,
     sync::{Arc, atomic::AtomicU32, atomic::AtomicU64},
     time::Duration,
@@ -75,6 +76,12 @@ pub struct ClusterInfo {
     pub extension_protocol_options: BTreeMap<String, crate::config::RawTypedConfig>,
 }
 
+impl fmt::Debug for ClusterInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ClusterInfo").field(&self.name).finish()
+    }
+}
+
 /// Identifies a host in this process; never used again.
 pub type HostId = u64;
 
@@ -100,6 +107,12 @@ pub struct Host {
     pub health: AtomicU32,
     /// Its stats.
     pub stats: HostStats,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Host").field(&self.id).field(&self.address).finish()
+    }
 }
 
 /// Why a host is not healthy; bits in [`Host::health`]. Names are those of `/clusters`.

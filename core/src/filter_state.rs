@@ -4,7 +4,7 @@
 
 use std::{any::Any, collections::BTreeMap, fmt, rc::Rc, sync::Arc};
 
-use crate::extension::Registration;
+use crate::extension::{NamedExtensions, Registration};
 
 /// Something that a filter leaves on a stream under a name.
 pub trait FilterStateObject: fmt::Debug + 'static {
@@ -152,6 +152,10 @@ pub struct ObjectFactory {
 
 inventory::collect!(ObjectFactory);
 
+inventory::submit! {
+    NamedExtensions(|| inventory::iter::<ObjectFactory>().map(|factory| &factory.registration).collect())
+}
+
 /// The factory of that name, if a linked crate has one.
 pub fn object_factory(name: &str) -> Option<&'static ObjectFactory> {
     inventory::iter::<ObjectFactory>().find(|factory| factory.registration.name == name)
@@ -249,7 +253,8 @@ mod tests {
     fn only_hashable_objects_split_pools() {
         let mut state = FilterState::default();
         state.set("plain", entry("x", SharedWithUpstream::Once)).unwrap();
-        let hashable = Entry { object: Rc::new(HashableString("x".into())), ..entry("", SharedWithUpstream::Once) };
+        let hashable =
+            Entry { object: Rc::new(HashableString("x".into())), ..entry("", SharedWithUpstream::Once) };
         state.set("hashable", hashable).unwrap();
         assert_eq!(state.pool_hashes().map(|(name, _)| name).collect::<Vec<_>>(), ["hashable"]);
     }

@@ -1,15 +1,38 @@
-//! What an Underpass extension sees.
+//! What an Underpass extension sees: the extension mechanism, the configuration tree, sockets, stats, and the traits in
+//! which extensions and the engine meet.
+//!
+//! An extension is a config struct and one `impl` with the [`extension`](macro@extension) attribute; see
+//! `docs/writing-an-extension.md`. The engine (`underpass-server`) implements what is a trait here and is never
+//! named by an extension.
 
+pub mod access_log;
 pub mod address;
+pub mod admin;
+pub mod bootstrap_extension;
+pub mod build_context;
+pub mod client_connection;
+pub mod cluster;
 pub mod config;
+pub mod connection;
 pub mod drain;
 pub mod extension;
+pub mod filter_state;
+pub mod formatter;
 pub mod init;
+pub mod internal_listener;
 pub mod io;
+pub mod listener_filter;
+pub mod metadata;
+pub mod network_filter;
 pub mod relay;
 pub mod response_flags;
+pub mod runtime;
+pub mod server;
 pub mod stats;
+pub mod stream_info;
+pub mod transport_socket;
 pub mod user_space_socket;
+pub mod worker;
 
 /// The attribute that registers an extension; its arguments are described at [`underpass_core_macros::extension`].
 pub use underpass_core_macros::extension;

@@ -46,6 +46,8 @@ pub const DEFAULT_MAX_INTERNAL_HOPS: u64 = 32;
 pub struct Layer {
     /// The layer's name.
     pub name: String,
+    /// Whether `/runtime_modify` may change it (an `admin_layer`).
+    pub admin: bool,
     /// Values by key, `a.b.c`.
     pub values: BTreeMap<String, Value>,
 }
@@ -55,7 +57,7 @@ impl Layer {
     pub fn from_struct(name: impl Into<String>, values: &Struct) -> Self {
         let mut flat = BTreeMap::new();
         flatten("", values, &mut flat);
-        Self { name: name.into(), values: flat }
+        Self { name: name.into(), admin: false, values: flat }
     }
 }
 
@@ -131,7 +133,11 @@ impl RuntimeSnapshot {
     /// A whole number that is not negative.
     pub fn integer(&self, key: &str, default: u64) -> u64 {
         match self.get(key) {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "checked to be in range"
+            )]
             Some(Value::Number(number)) if *number >= 0.0 && *number < u64::MAX as f64 => *number as u64,
             Some(Value::String(text)) => text.parse().unwrap_or(default),
             _ => default,
@@ -165,7 +171,7 @@ mod tests {
 
     fn layer(name: &str, values: &[(&str, Value)]) -> Layer {
         let values = values.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-        Layer { name: name.into(), values }
+        Layer { name: name.into(), admin: false, values }
     }
 
     #[test]

@@ -25,7 +25,13 @@ pub struct Worker {
 impl Worker {
     /// A worker without clusters; the engine adds them with [`Worker::set_cluster_manager`].
     pub fn new(index: usize, server: Arc<ServerContext>) -> Self {
-        Self { index, server, slots: Slots::default(), hosts: RefCell::default(), cluster_manager: OnceCell::new() }
+        Self {
+            index,
+            server,
+            slots: Slots::default(),
+            hosts: RefCell::default(),
+            cluster_manager: OnceCell::new(),
+        }
     }
 
     /// Its number, from 0.

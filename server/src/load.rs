@@ -1,0 +1,131 @@
+//! From the command line's files and texts to a typed bootstrap, with everything that is wrong in one report.
+
+use std::{io, path::PathBuf};
+
+use underpass_core::{
+    config::{self, ConfigPath, Document, Reader, Report},
+    extension::ExtensionSet,
+};
+
+use crate::{
+    command_line::Options,
+    config::{Bootstrap, HARMLESS},
+};
+
+/// The Envoy name of the message that a configuration file holds.
+const BOOTSTRAP: &str = "envoy.config.bootstrap.v3.Bootstrap";
+
+/// A configuration that was read.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The typed configuration.
+    pub bootstrap: Bootstrap,
+    /// The tree it was read from: for `/config_dump`, and to find the line of a path.
+    pub document: Document,
+    /// What deserves a word but is no error.
+    pub warnings: Report,
+}
+
+/// Why a configuration could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Nothing was given.
+    #[error("At least one of --config-path or --config-yaml should be non-empty")]
+    Nothing,
+    /// The file does not exist.
+    #[error("Invalid path: {}", .0.display())]
+    InvalidPath(PathBuf),
+    /// The file cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Something is wrong in it.
+    #[error(transparent)]
+    Report(#[from] Report),
+}
+
+/// Reads the configuration that the command line names.
+pub fn load(options: &Options, extensions: &ExtensionSet) -> Result<Loaded, LoadError> {
+    let document = read_tree(options)?;
+    let reader =
+        Reader::new(extensions).harmless(HARMLESS).allow_unknown_fields(options.allow_unknown_static_fields);
+    let bootstrap = reader.read::<Bootstrap>(&document.root, ConfigPath::root(), BOOTSTRAP);
+    let report = reader.into_report();
+    match bootstrap {
+        Some(bootstrap) if !report.has_errors() => Ok(Loaded { bootstrap, document, warnings: report }),
+        _ => Err(LoadError::Report(report)),
+    }
+}
+
+fn read_tree(options: &Options) -> Result<Document, LoadError> {
+    let file = options.config_path.as_ref().filter(|path| !path.as_os_str().is_empty()).map(read_file).transpose()?;
+    let inline = options.config_yaml.as_deref().filter(|text| !text.is_empty());
+    let inline = inline.map(|text| config::parse_yaml("--config-yaml", text)).transpose()?;
+    match (file, inline) {
+        (Some(base), Some(overlay)) => {
+            Ok(Document { file: base.file.clone(), root: config::merge(&base.root, &overlay.root) })
+        }
+        (Some(document), None) | (None, Some(document)) => Ok(document),
+        (None, None) => Err(LoadError::Nothing),
+    }
+}
+
+fn read_file(path: &PathBuf) -> Result<Document, LoadError> {
+    let text = std::fs::read(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => LoadError::InvalidPath(path.clone()),
+        _ => LoadError::Unreadable { path: path.clone(), error },
+    })?;
+    let name = path.display().to_string();
+    match String::from_utf8(text) {
+        Ok(text) => Ok(config::parse_yaml(&name, &text)?),
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            let message = format!("the file is not UTF-8: byte {at} is the first that is not");
+            Err(LoadError::Unreadable { path: path.clone(), error: io::Error::new(io::ErrorKind::InvalidData, message) })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load_texts(file: Option<&str>, inline: Option<&str>) -> Result<Loaded, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.yaml");
+        let mut arguments = vec!["underpass".to_owned()];
+        if let Some(text) = file {
+            std::fs::write(&path, text).unwrap();
+            arguments.extend(["-c".to_owned(), path.display().to_string()]);
+        }
+        if let Some(text) = inline {
+            arguments.extend(["--config-yaml".to_owned(), text.to_owned()]);
+        }
+        let options = Options::parse_from_args(arguments).unwrap();
+        let loaded = load(&options, &ExtensionSet::with([]).unwrap());
+        loaded.map_err(|error| error.to_string().replace(&path.display().to_string(), "x.yaml"))
+    }
+
+    #[test]
+    fn nothing_to_read_is_said() {
+        assert!(load_texts(None, None).unwrap_err().contains("--config-path or --config-yaml"));
+    }
+
+    #[test]
+    fn inline_yaml_is_merged_over_the_file() {
+        let file = "static_resources: {clusters: [{name: a}]}";
+        let loaded = load_texts(Some(file), Some("static_resources: {clusters: [{name: b}]}")).unwrap();
+        let names: Vec<_> = loaded.bootstrap.static_resources.clusters.iter().map(|it| it.name.to_string()).collect();
+        assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn every_problem_of_a_file_is_reported_with_its_line() {
+        let text = "static_resources:\n  clusters:\n  - {name: a, no_such: 1}\n  - {name: b, type: STATICC}\n";
+        insta::assert_snapshot!(load_texts(Some(text), None).unwrap_err());
+    }
+}

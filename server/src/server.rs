@@ -1,0 +1,377 @@
+//! The process: built from a configuration, then served until it is told to stop.
+
+use std::{cell::RefCell, io, path::Path, process::ExitCode, sync::Arc};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::LocalSet,
+};
+use underpass_core::{
+    bootstrap_extension::BootstrapExtension,
+    build_context::{BuildContext, BuildError},
+    config::{ConfigPath, Document, Report},
+    extension::ExtensionSet,
+    init::InitManager,
+    runtime::Runtime,
+    server::{ConnectionIds, NodeInfo, ServerContext, ServerOptions, Singletons},
+    stats::Store,
+};
+
+use crate::{
+    access_log_files::AccessLogFiles,
+    admin::{self, AdminRegistry, AdminServer, AdminSources},
+    bootstrap_dump,
+    cluster_manager::ClusterManager,
+    command_line::{Mode, Options},
+    config::Bootstrap,
+    cross_checks,
+    lifecycle::{Lifecycle, State},
+    listener_manager::ListenerManager,
+    load::Loaded,
+    logging::Logging,
+    runtime_layers,
+    server_stats::ServerStats,
+    stats_config,
+    worker_thread::{WorkerParts, Workers},
+};
+
+/// A process that was built but does nothing yet.
+pub struct Server {
+    options: Arc<Options>,
+    logging: Arc<Logging>,
+    bootstrap: Bootstrap,
+    context: Arc<ServerContext>,
+    store: Store,
+    stats: Arc<ServerStats>,
+    access_logs: Arc<AccessLogFiles>,
+    admin: Arc<AdminRegistry>,
+    lifecycle: Arc<Lifecycle>,
+    clusters: Arc<ClusterManager>,
+    listeners: Arc<ListenerManager>,
+    extensions: Arc<[Arc<dyn BootstrapExtension>]>,
+}
+
+/// Why a server that was built could not serve. The text is what Envoy says.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The admin interface.
+    #[error(transparent)]
+    Admin(#[from] admin::AdminBindError),
+    /// A listener.
+    #[error(transparent)]
+    Listener(#[from] crate::listener_manager::BindError),
+    /// The operating system.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What it says.
+        error: io::Error,
+    },
+}
+
+impl Server {
+    /// Builds everything that a configuration asks for. Nothing is opened and no thread started, so that
+    /// `--mode validate` finds the same errors as a start.
+    ///
+    /// The report holds warnings; if it has errors, there is no server.
+    pub fn build(
+        options: Options,
+        logging: Arc<Logging>,
+        loaded: Loaded,
+        extensions: ExtensionSet,
+    ) -> (Option<Self>, Report) {
+        let Loaded { bootstrap, document, warnings: mut report } = loaded;
+        let mut problems = Problems { report: &mut report, document: &document };
+        let server = Self::build_parts(Arc::new(options), logging, bootstrap, &document, extensions, &mut problems);
+        if let Some(server) = &server {
+            cross_checks::check(&server.bootstrap, &document, &mut report);
+            server.stats.static_unknown_fields.add(report.warnings().count() as u64);
+        }
+        report.sort();
+        let server = server.filter(|_| !report.has_errors());
+        (server, report)
+    }
+
+    fn build_parts(
+        options: Arc<Options>,
+        logging: Arc<Logging>,
+        bootstrap: Bootstrap,
+        document: &Document,
+        extensions: ExtensionSet,
+        problems: &mut Problems<'_>,
+    ) -> Option<Self> {
+        let store_options = problems.collect(stats_config::store_options(&bootstrap, &options))?;
+        let store = Store::with_options(options.workers(), store_options);
+        let root = store.scope("");
+        let access_logs = Arc::new(AccessLogFiles::new(&root, &options));
+        let admin = Arc::new(AdminRegistry::default());
+        let runtime = Runtime::new(runtime_layers::layers(&bootstrap), options.compat.is_some());
+        let context = Arc::new(ServerContext {
+            stats: root.clone(),
+            runtime: Arc::new(runtime),
+            extensions: Arc::new(extensions),
+            node: node_info(&bootstrap, &options),
+            options: ServerOptions {
+                concurrency: options.workers(),
+                drain_time: options.drain_time(),
+                validate: options.mode == Mode::Validate,
+            },
+            access_logs: Arc::clone(&access_logs) as _,
+            admin: Arc::clone(&admin) as _,
+            init: Arc::new(InitManager::default()),
+            singletons: Singletons::default(),
+            connection_ids: ConnectionIds::default(),
+        });
+        let extensions = problems.build_extensions(&bootstrap, &context);
+        let clusters = problems.build_clusters(&bootstrap, &context)?;
+        let listeners = problems.build_listeners(&bootstrap, &context)?;
+        bootstrap_dump::add(&*admin, document);
+        Some(Self {
+            stats: Arc::new(ServerStats::new(&root, options.workers())),
+            lifecycle: Arc::default(),
+            options,
+            logging,
+            bootstrap,
+            context,
+            store,
+            access_logs,
+            admin,
+            clusters,
+            listeners,
+            extensions: extensions.into(),
+        })
+    }
+
+    /// Serves until a signal or `/quitquitquit` ends it.
+    pub fn serve(self) -> Result<ExitCode, ServeError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| ServeError::System { what: "cannot start the main thread", error })?;
+        let outcome = LocalSet::new().block_on(&runtime, self.run());
+        self.access_logs.flush_all();
+        tracing::info!(target: "main", "exiting");
+        outcome.map(|()| ExitCode::SUCCESS)
+    }
+
+    async fn run(&self) -> Result<(), ServeError> {
+        let mut signals = Signals::new().map_err(|error| ServeError::System { what: "cannot catch signals", error })?;
+        self.start_admin()?;
+        self.listeners.bind()?;
+        self.lifecycle.set_state(State::Initializing);
+        self.clusters.start();
+        tokio::select! {
+            () = self.context.init.ready() => {}
+            () = signals.stopped(self) => return Ok(()),
+            () = self.lifecycle.stopped() => return Ok(()),
+        }
+        let workers = self.start_workers().await?;
+        self.lifecycle.set_state(State::Live);
+        self.stats.initialized(&self.lifecycle);
+        tracing::info!(target: "main", "all dependencies initialized; serving with {} workers", self.options.workers());
+        let flush = tokio::task::spawn_local(flush_stats(self.store.clone(), self.bootstrap.stats_flush_interval()));
+        tokio::select! {
+            () = signals.stopped(self) => {}
+            () = self.lifecycle.stopped() => {}
+        }
+        tracing::info!(target: "main", "shutting down server instance");
+        flush.abort();
+        workers.stop();
+        Ok(())
+    }
+
+    async fn start_workers(&self) -> Result<Workers, ServeError> {
+        let parts = WorkerParts {
+            server: Arc::clone(&self.context),
+            clusters: Arc::clone(&self.clusters),
+            listeners: Arc::clone(&self.listeners),
+            extensions: Arc::clone(&self.extensions),
+        };
+        let started = Workers::start(self.options.workers(), &parts).await;
+        started.map_err(|error| ServeError::System { what: "cannot start the workers", error })
+    }
+
+    fn start_admin(&self) -> Result<(), ServeError> {
+        let sources = Arc::new(AdminSources {
+            options: Arc::clone(&self.options),
+            lifecycle: Arc::clone(&self.lifecycle),
+            stats: self.store.clone(),
+            server: Arc::clone(&self.context),
+            clusters: Arc::clone(&self.clusters),
+            listeners: Arc::clone(&self.listeners),
+            logging: Arc::clone(&self.logging),
+            server_stats: Arc::clone(&self.stats),
+            reopen_logs: reopener(&self.access_logs, &self.logging),
+        });
+        admin::add_endpoints(&self.admin, &sources);
+        let Some(address) = self.bootstrap.admin_address() else {
+            tracing::warn!(target: "main", "no admin address given, so no admin HTTP server started");
+            return Ok(());
+        };
+        let server = AdminServer::bind(&address)?;
+        tracing::info!(target: "admin", "admin address: {}", server.address());
+        if let Some(path) = &self.options.admin_address_path {
+            write_address(path, &server.address().to_string());
+        }
+        tokio::task::spawn_local(server.serve(Arc::clone(&self.admin)));
+        Ok(())
+    }
+}
+
+fn reopener(access_logs: &Arc<AccessLogFiles>, logging: &Arc<Logging>) -> Arc<dyn Fn() + Send + Sync> {
+    let (access_logs, logging) = (Arc::clone(access_logs), Arc::clone(logging));
+    Arc::new(move || {
+        access_logs.reopen();
+        logging.reopen();
+    })
+}
+
+/// A file that cannot be written is no reason not to serve; Envoy says so and goes on, too.
+fn write_address(path: &Path, address: &str) {
+    if let Err(error) = std::fs::write(path, address) {
+        let path = path.display();
+        tracing::error!(target: "admin", critical = true, "cannot open admin address output file '{path}': {error}");
+    }
+}
+
+fn node_info(bootstrap: &Bootstrap, options: &Options) -> NodeInfo {
+    let either = |option: &String, config: &str| if option.is_empty() { config.to_owned() } else { option.clone() };
+    NodeInfo {
+        id: either(&options.service_node, &bootstrap.node.id),
+        cluster: either(&options.service_cluster, &bootstrap.node.cluster),
+        zone: either(&options.service_zone, &bootstrap.node.locality.zone),
+    }
+}
+
+/// Histograms show what was recorded up to the last flush, as in Envoy.
+async fn flush_stats(store: Store, interval: std::time::Duration) {
+    let mut ticks = tokio::time::interval(interval);
+    loop {
+        ticks.tick().await;
+        store.merge_histograms();
+    }
+}
+
+/// What is wrong with a configuration, with the lines of the file it came from.
+struct Problems<'a> {
+    report: &'a mut Report,
+    document: &'a Document,
+}
+
+impl Problems<'_> {
+    fn error(&mut self, error: BuildError) {
+        let path = error.path.unwrap_or_default();
+        let location = self.document.locate(&path);
+        self.report.error(path, Some(location), error.message);
+    }
+
+    fn warnings(&mut self, warnings: Vec<BuildError>) {
+        for warning in warnings {
+            let path = warning.path.unwrap_or_default();
+            let location = self.document.locate(&path);
+            self.report.warning(path, Some(location), warning.message);
+        }
+    }
+
+    fn collect<T>(&mut self, result: Result<T, BuildError>) -> Option<T> {
+        result.map_err(|error| self.error(error)).ok()
+    }
+
+    fn build_extensions(
+        &mut self,
+        bootstrap: &Bootstrap,
+        server: &Arc<ServerContext>,
+    ) -> Vec<Arc<dyn BootstrapExtension>> {
+        let warnings = RefCell::default();
+        let context = BuildContext::new(server, &server.stats, ConfigPath::root(), &warnings);
+        let mut built = Vec::new();
+        for extension in &bootstrap.bootstrap_extensions {
+            let result = context.build(&extension.typed_config, |config, context| config.build(context));
+            built.extend(self.collect(result));
+        }
+        self.warnings(warnings.take());
+        built
+    }
+
+    fn build_clusters(&mut self, bootstrap: &Bootstrap, server: &Arc<ServerContext>) -> Option<Arc<ClusterManager>> {
+        let manager = self.collect(ClusterManager::new(server, &bootstrap.cluster_manager))?;
+        let path = ConfigPath::root().field("static_resources").field("clusters");
+        let warnings = RefCell::default();
+        for (index, cluster) in bootstrap.static_resources.clusters.iter().enumerate() {
+            let added = manager.add_static(cluster, &path.index(index), &warnings);
+            self.collect(added);
+        }
+        self.warnings(warnings.take());
+        Some(manager)
+    }
+
+    fn build_listeners(&mut self, bootstrap: &Bootstrap, server: &Arc<ServerContext>) -> Option<Arc<ListenerManager>> {
+        let manager = Arc::new(ListenerManager::new(server));
+        let path = ConfigPath::root().field("static_resources").field("listeners");
+        let warnings = RefCell::default();
+        for (index, listener) in bootstrap.static_resources.listeners.iter().enumerate() {
+            let added = manager.add_static(listener, &path.index(index), &warnings);
+            self.collect(added);
+        }
+        self.warnings(warnings.take());
+        Some(manager)
+    }
+}
+
+/// The signals that mean something here.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reopen: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            reopen: signal(SignalKind::user_defined1())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Serves signals until one of them ends the process.
+    async fn stopped(&mut self, server: &Server) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => {
+                    tracing::warn!(target: "main", "caught SIGTERM");
+                    if self.may_stop(server).await { return; }
+                }
+                _ = self.interrupt.recv() => {
+                    tracing::warn!(target: "main", "caught SIGINT");
+                    return;
+                }
+                _ = self.reopen.recv() => {
+                    tracing::info!(target: "main", "caught SIGUSR1: reopening logs");
+                    reopener(&server.access_logs, &server.logging)();
+                }
+                _ = self.hangup.recv() => {
+                    tracing::warn!(target: "main", "caught SIGHUP: ignored");
+                }
+            }
+        }
+    }
+
+    /// Whether TERM ends the process: at once, or with `drain_on_term` when the listeners are drained or TERM comes again.
+    async fn may_stop(&mut self, server: &Server) -> bool {
+        if !server.context.runtime.snapshot().feature(underpass_core::runtime::DRAIN_ON_TERM) {
+            return true;
+        }
+        server.lifecycle.set_state(State::Draining);
+        let drained = server.listeners.drain();
+        tokio::select! {
+            () = drained => {}
+            _ = self.terminate.recv() => tracing::warn!(target: "main", "caught SIGTERM again: stopping at once"),
+            _ = self.interrupt.recv() => tracing::warn!(target: "main", "caught SIGINT: stopping at once"),
+        }
+        true
+    }
+}
