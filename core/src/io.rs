@@ -44,7 +44,8 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin + 'static {
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
 
-    /// Whether [`poll_read_bytes`](Self::poll_read_bytes) works now. It may change from one call to the next.
+    /// Whether [`poll_read_bytes`](Self::poll_read_bytes) works now and is cheaper than a read. It may change from one
+    /// call to the next.
     fn lends_bytes(&self) -> bool {
         false
     }
@@ -70,6 +71,16 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin + 'static {
         let written = std::task::ready!(Pin::new(self).poll_write(cx, bytes))?;
         bytes.advance(written);
         Poll::Ready(Ok(written))
+    }
+
+    /// Ready once the peer is gone for good, so that not even a write can be of use, although end of stream was all
+    /// that could be read.
+    ///
+    /// Only a stream that can tell says so; the default never does, since a kernel socket learns it by writing. It
+    /// shares the waker of writes: call it from the task that writes.
+    fn poll_peer_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let _ = cx;
+        Poll::Pending
     }
 
     /// The kernel socket that carries exactly this stream's bytes, if nothing lies between. For `splice(2)` and socket
@@ -126,6 +137,10 @@ impl<T: Io + ?Sized> Io for Box<T> {
 
     fn poll_write_bytes(&mut self, cx: &mut Context<'_>, bytes: &mut Bytes) -> Poll<io::Result<usize>> {
         (**self).poll_write_bytes(cx, bytes)
+    }
+
+    fn poll_peer_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        (**self).poll_peer_gone(cx)
     }
 
     fn kernel_socket(&self) -> Option<KernelSocket<'_>> {

@@ -2,18 +2,40 @@
 //! filter.
 //!
 //! A filter calls [`relay`] with its two streams and awaits a [`RelayEnd`], which says how it ended and who failed. The
-//! relay itself closes nothing but write sides (a half-close that arrives on one side is passed on to the other); what an
-//! ending means for the connections, flags and logs is the caller's business. To stop a relay from outside, drop it: it
-//! borrows the streams, and what it has counted was counted as it happened.
+//! relay closes nothing but write sides: what an ending means for the connections, flags and logs is the caller's
+//! business. To stop a relay from outside, drop it. It only borrows the streams, and what it has counted was counted as
+//! it happened.
+//!
+//! # When it ends
+//!
+//! As Envoy 1.40 was seen to do (chains of one and two `tcp_proxy` over TCP, loopback):
+//!
+//! - The end of stream of one side is passed on as a half-close when all bytes before it are written. The relay ends
+//!   when both sides have ended.
+//! - The idle timeout stays in force while one side is half-closed, whichever it is, and while bytes wait for a side
+//!   that does not take them.
+//! - A reset ends it at once, also when the other side had ended before. What was read and not yet written is lost.
+//! - When a write to a side fails, what that side has sent and can be read and written without waiting still is: an
+//!   upstream that answers early and closes with unread data gets its answer through. (Envoy drops it.)
+//! - A TCP peer that resets after its FIN, with nothing to be written to it, goes unnoticed until the idle timeout. A
+//!   user-space peer that is closed after its half-close is noticed at once and is a failure (Envoy: `UR`).
+//!
+//! # Memory
+//!
+//! A direction holds a buffer only while bytes are in it, from 4 to 256 KiB following the traffic and within the limit
+//! of the side that it writes to. Reading stops while the buffer at hand is full; the kernel or the user-space socket
+//! then holds the sender back.
 
 mod accounting;
 mod direction;
 mod future;
 mod options;
+mod pool;
 
 pub use accounting::{Accounting, RelayCounts};
 pub use future::Relay;
 pub use options::RelayOptions;
+pub use pool::BufferPool;
 
 use std::io;
 
@@ -42,7 +64,7 @@ impl Side {
 /// What was being done when a side failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// A read: the peer reset, or the kernel gave up on it.
+    /// A read: the peer reset the connection, or the kernel gave up on it.
     Read,
     /// A write or flush: the peer takes no more bytes.
     Write,
@@ -54,23 +76,26 @@ pub enum Operation {
 #[derive(Debug)]
 #[must_use = "it decides flags and whether the other side is reset"]
 pub enum RelayEnd {
-    /// Both directions ended in order, everything that was read has been written.
+    /// Both directions ended in order, and everything that was read has been written.
     Finished {
         /// Whose end of stream came first.
         first: Side,
     },
-    /// A side failed. What it had sent before has been written to the other side.
+    /// A side failed.
     Failed {
         /// Who failed.
         side: Side,
-        /// At what.
+        /// At what. A peer of a user-space socket that is gone counts as a reset that was read.
         operation: Operation,
-        /// How, `ConnectionReset` and `BrokenPipe` being the usual ways.
+        /// How; `ConnectionReset` and `BrokenPipe` are the usual ways.
         error: io::Error,
+        /// Whether the end of stream of that side had been read before. Envoy does not flag a TCP upstream that fails a
+        /// write after its FIN, for example.
+        after_end: bool,
     },
     /// No byte moved on either side for the idle timeout.
     IdleTimeout,
-    /// The relay ran for as long as it may.
+    /// The relay ran until its deadline.
     DurationTimeout,
 }
 

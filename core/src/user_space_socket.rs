@@ -11,10 +11,16 @@
 //! | this end | the other end reads, after the queued bytes | the other end writes |
 //! |---|---|---|
 //! | `shutdown` | end of stream | on as before |
-//! | `shutdown`, then dropped | end of stream | `BrokenPipe` |
-//! | dropped | `ConnectionReset` | `BrokenPipe` |
+//! | dropped | end of stream if it has shut down its own writes, else `ConnectionReset` | `BrokenPipe` |
+//! | `shutdown`, then dropped | end of stream, and [`poll_peer_gone`](crate::io::Io::poll_peer_gone) is ready | `BrokenPipe` |
 //! | [`reset`](crate::io::Io::reset) | `ConnectionReset` | `BrokenPipe` |
+//!
+//! This is what Envoy 1.40 was seen to do across an internal hop. An inner idle timeout (a plain close) makes the outer
+//! proxy log `UR` and reset its client, also when the inner one had passed on the upstream's FIN before; but when the
+//! client's FIN had been passed on, the same close is an orderly end. A reset by the upstream is one (`UR`) in each case.
+//! An end that is dropped while a panic unwinds closes like any other.
 
+mod direction;
 mod end;
 mod queue;
 

@@ -156,6 +156,10 @@ impl Io for Prefixed {
         self.inner.poll_write_bytes(cx, bytes)
     }
 
+    fn poll_peer_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.inner.poll_peer_gone(cx)
+    }
+
     fn kernel_socket(&self) -> Option<KernelSocket<'_>> {
         // While bytes wait here, the kernel socket is not the whole stream.
         if self.prefix.is_empty() { self.inner.kernel_socket() } else { None }

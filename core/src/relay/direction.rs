@@ -7,29 +7,27 @@ use std::task::{Context, Poll, ready};
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
+use super::pool::{BufferPool, BufferSize};
 use super::{Accounting, Operation, Side};
 use crate::io::BoxIo;
 
-/// The smallest buffer, which serves requests and keys pressed.
-const MIN_BUFFER: usize = 4 * 1024;
-/// The largest; reads of this size are what makes bulk cheap (Envoy reads as much at once).
-const MAX_BUFFER: usize = 256 * 1024;
 /// From this many bytes on, handing over the buffer beats copying it.
 const HAND_OVER_FROM: usize = 16 * 1024;
 
-/// The state of one direction. It holds memory only between a read and the write of what was read.
+/// The state of one direction. It holds a buffer only while bytes are in it.
 #[derive(Debug)]
 pub(super) struct Direction {
     /// Whose bytes these are.
     from: Side,
     phase: Phase,
-    /// Bytes that were handed over and wait to be written. Used up before `buffer`.
+    /// Bytes in memory of somebody else that wait to be written, before those of `buffer`.
     chunk: Bytes,
     /// Bytes that were read; those before `written` are written.
     buffer: BytesMut,
     written: usize,
-    /// The size of the next buffer, grown and shrunk with the traffic.
-    next_size: usize,
+    /// The size of the next buffer, which follows the traffic.
+    size: BufferSize,
+    /// How many bytes may wait in a buffer.
     limit: usize,
     paused: bool,
     unflushed: bool,
@@ -43,6 +41,16 @@ enum Phase {
     Done,
 }
 
+/// What a direction works with, which it does not own.
+pub(super) struct Surroundings<'a> {
+    pub(super) source: &'a mut BoxIo,
+    pub(super) sink: &'a mut BoxIo,
+    pub(super) accounting: &'a dyn Accounting,
+    pub(super) pool: &'a BufferPool,
+    /// Set when bytes or an end of stream moved.
+    pub(super) active: &'a mut bool,
+}
+
 /// Why a direction cannot go on.
 #[derive(Debug)]
 pub(super) struct Failure {
@@ -52,16 +60,16 @@ pub(super) struct Failure {
 }
 
 impl Direction {
+    /// A direction for the bytes of `from` that lets at most `limit` of them wait. `early` bytes go first.
     pub(super) fn new(from: Side, limit: usize, early: Bytes) -> Self {
-        let limit = limit.clamp(1, MAX_BUFFER);
         Self {
             from,
             phase: Phase::Reading,
             chunk: early,
             buffer: BytesMut::new(),
             written: 0,
-            next_size: MIN_BUFFER.min(limit),
-            limit,
+            size: BufferSize::SMALLEST,
+            limit: limit.max(1),
             paused: false,
             unflushed: false,
         }
@@ -72,94 +80,97 @@ impl Direction {
         !self.chunk.is_empty() || self.written < self.buffer.len()
     }
 
-    /// Whether the end of stream of this direction's source was read.
+    /// Whether the end of stream of the source was read.
     pub(super) fn has_ended(&self) -> bool {
         self.phase != Phase::Reading
     }
 
-    /// Moves bytes until it must wait, the direction is done, or a side fails. `active` is set if any moved.
+    /// Whether that end has been passed on too.
+    pub(super) fn is_done(&self) -> bool {
+        self.phase == Phase::Done
+    }
+
+    /// Moves bytes until it must wait, the direction is done, or a side fails.
+    ///
+    /// While the sink does not take what was read, reading goes on as long as the buffer at hand has room, which is how
+    /// an end of stream close behind is seen; but no buffer grows for it.
     pub(super) fn poll_pump(
         &mut self,
         cx: &mut Context<'_>,
-        source: &mut BoxIo,
-        sink: &mut BoxIo,
-        accounting: &dyn Accounting,
-        active: &mut bool,
+        around: &mut Surroundings<'_>,
     ) -> Poll<Result<(), Failure>> {
         loop {
-            ready!(self.poll_write_pending(cx, sink, accounting, active))?;
+            let blocked = self.poll_write_pending(cx, around)?.is_pending();
             match self.phase {
-                Phase::Reading => match self.poll_read(cx, source) {
-                    Poll::Ready(Ok(0)) => {
-                        self.phase = Phase::Ended;
-                        self.release();
-                        accounting.ended(self.from);
-                        *active = true;
+                Phase::Reading if blocked && !self.has_room(around) => {
+                    self.pause(around.accounting);
+                    return Poll::Pending;
+                }
+                Phase::Reading => match self.poll_read(cx, around) {
+                    Poll::Ready(Ok(n)) => self.note_read(n, around),
+                    Poll::Ready(Err(error)) => {
+                        return Poll::Ready(Err(self.source_failure(error)));
                     }
-                    Poll::Ready(Ok(n)) => {
-                        self.count_read(accounting, n);
-                        *active = true;
-                    }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(self.read_failure(error))),
+                    Poll::Pending if blocked => return Poll::Pending,
                     Poll::Pending => {
-                        self.release();
-                        ready!(self.poll_flush(cx, sink))?;
+                        self.release(around.pool);
+                        ready!(self.poll_flush(cx, around))?;
                         return Poll::Pending;
                     }
                 },
+                Phase::Ended if blocked => return Poll::Pending,
                 Phase::Ended => {
-                    ready!(Pin::new(&mut *sink).poll_shutdown(cx))
-                        .map_err(|error| self.sink_failure(Operation::Shutdown, error))?;
-                    self.phase = Phase::Done;
+                    self.release(around.pool);
+                    match ready!(Pin::new(&mut *around.sink).poll_shutdown(cx)) {
+                        // A side that has left altogether needs no telling; if that was a reset, reading it says so.
+                        Err(error) if error.kind() != io::ErrorKind::NotConnected => {
+                            return Poll::Ready(Err(self.sink_failure(Operation::Shutdown, error)));
+                        }
+                        _ => self.phase = Phase::Done,
+                    }
                 }
                 Phase::Done => return Poll::Ready(Ok(())),
             }
         }
     }
 
+    /// Gives its buffer back: nobody needs the bytes in it any more, or there are none.
+    pub(super) fn release(&mut self, pool: &BufferPool) {
+        self.written = 0;
+        if self.buffer.capacity() > 0 {
+            pool.give(std::mem::take(&mut self.buffer));
+        }
+    }
+
     fn poll_write_pending(
         &mut self,
         cx: &mut Context<'_>,
-        sink: &mut BoxIo,
-        accounting: &dyn Accounting,
-        active: &mut bool,
+        around: &mut Surroundings<'_>,
     ) -> Poll<Result<(), Failure>> {
         while self.has_pending() {
-            match self.poll_write(cx, sink) {
-                Poll::Ready(Ok(0)) => {
-                    let error = io::ErrorKind::WriteZero.into();
-                    return Poll::Ready(Err(self.sink_failure(Operation::Write, error)));
-                }
-                Poll::Ready(Ok(n)) => {
-                    self.unflushed = true;
-                    *active = true;
-                    self.count_written(accounting, n);
-                }
-                Poll::Ready(Err(error)) => {
-                    return Poll::Ready(Err(self.sink_failure(Operation::Write, error)));
-                }
-                Poll::Pending => {
-                    if !self.paused {
-                        self.paused = true;
-                        accounting.paused_reading(self.from);
-                    }
-                    return Poll::Pending;
-                }
+            let written = match ready!(self.poll_write(cx, around.sink)) {
+                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+                other => other,
+            };
+            let n = written.map_err(|error| self.sink_failure(Operation::Write, error))?;
+            self.unflushed = true;
+            *around.active = true;
+            match self.from {
+                Side::Downstream => around.accounting.upstream_written(n as u64),
+                Side::Upstream => around.accounting.downstream_written(n as u64),
             }
         }
-        if self.paused {
-            self.paused = false;
-            accounting.resumed_reading(self.from);
-        }
+        self.buffer.clear();
+        self.written = 0;
+        self.resume(around.accounting);
         Poll::Ready(Ok(()))
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, sink: &mut BoxIo) -> Poll<io::Result<usize>> {
-        if !self.chunk.is_empty() {
-            return sink.poll_write_bytes(cx, &mut self.chunk);
+        if self.chunk.is_empty() && self.should_hand_over() && sink.takes_bytes() {
+            self.chunk = std::mem::take(&mut self.buffer).freeze();
         }
-        if self.written == 0 && self.buffer.len() >= HAND_OVER_FROM && sink.takes_bytes() {
-            self.chunk = self.buffer.split().freeze();
+        if !self.chunk.is_empty() {
             return sink.poll_write_bytes(cx, &mut self.chunk);
         }
         let n = ready!(Pin::new(sink).poll_write(cx, &self.buffer[self.written..]))?;
@@ -167,59 +178,92 @@ impl Direction {
         Poll::Ready(Ok(n))
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, source: &mut BoxIo) -> Poll<io::Result<usize>> {
-        if source.lends_bytes() {
-            self.chunk = ready!(source.poll_read_bytes(cx, self.limit))?;
+    /// Handing over pins the whole buffer, so it must be filled well.
+    fn should_hand_over(&self) -> bool {
+        self.written == 0
+            && self.buffer.len() >= HAND_OVER_FROM
+            && self.buffer.len() >= self.buffer.capacity() / 2
+    }
+
+    /// Whether more can be read while the sink is blocked.
+    fn has_room(&self, around: &Surroundings<'_>) -> bool {
+        // A source that lends bytes keeps them as well as we would.
+        !around.source.lends_bytes() && self.buffer.capacity() > 0 && self.room() > 0
+    }
+
+    fn room(&self) -> usize {
+        self.size.bytes().min(self.limit).min(self.buffer.capacity()).saturating_sub(self.buffer.len())
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, around: &mut Surroundings<'_>) -> Poll<io::Result<usize>> {
+        if !self.has_pending() && around.source.lends_bytes() {
+            self.chunk = ready!(around.source.poll_read_bytes(cx, self.limit))?;
             return Poll::Ready(Ok(self.chunk.len()));
         }
-        self.buffer.clear();
-        self.written = 0;
-        self.buffer.reserve(self.next_size);
-        let mut target = (&mut self.buffer).limit(self.next_size);
-        let read = pin!(source.read_buf(&mut target));
-        let n = ready!(read.poll(cx))?;
-        self.adapt_size(n);
+        if !self.has_pending() && self.buffer.capacity() < self.size.bytes() {
+            self.release(around.pool);
+            self.buffer = around.pool.take(self.size);
+        }
+        let room = self.room();
+        let fresh = self.buffer.is_empty();
+        let mut target = (&mut self.buffer).limit(room);
+        let n = ready!(pin!(around.source.read_buf(&mut target)).poll(cx))?;
+        if fresh {
+            self.adapt_size(n, room);
+        }
         Poll::Ready(Ok(n))
     }
 
     /// A read that filled its buffer asks for a larger one, a read far below for a smaller one.
-    fn adapt_size(&mut self, read: usize) {
-        if read == self.next_size {
-            self.next_size = (self.next_size * 4).min(self.limit);
-        } else if read < self.next_size / 16 {
-            self.next_size = (self.next_size / 4).max(MIN_BUFFER.min(self.limit));
+    fn adapt_size(&mut self, read: usize, room: usize) {
+        if read == room {
+            self.size = self.size.grown(self.limit);
+        } else if read < self.size.bytes() / 16 {
+            self.size = self.size.shrunk();
         }
     }
 
-    fn poll_flush(&mut self, cx: &mut Context<'_>, sink: &mut BoxIo) -> Poll<Result<(), Failure>> {
+    fn note_read(&mut self, n: usize, around: &mut Surroundings<'_>) {
+        *around.active = true;
+        if n == 0 {
+            self.phase = Phase::Ended;
+            around.accounting.ended(self.from);
+            return;
+        }
+        match self.from {
+            Side::Downstream => around.accounting.downstream_read(n as u64),
+            Side::Upstream => around.accounting.upstream_read(n as u64),
+        }
+    }
+
+    fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        around: &mut Surroundings<'_>,
+    ) -> Poll<Result<(), Failure>> {
         if self.unflushed {
-            ready!(Pin::new(sink).poll_flush(cx))
+            ready!(Pin::new(&mut *around.sink).poll_flush(cx))
                 .map_err(|error| self.sink_failure(Operation::Write, error))?;
             self.unflushed = false;
         }
         Poll::Ready(Ok(()))
     }
 
-    fn release(&mut self) {
-        self.buffer = BytesMut::new();
-        self.written = 0;
-    }
-
-    fn count_read(&self, accounting: &dyn Accounting, n: usize) {
-        match self.from {
-            Side::Downstream => accounting.downstream_read(n as u64),
-            Side::Upstream => accounting.upstream_read(n as u64),
+    fn pause(&mut self, accounting: &dyn Accounting) {
+        if !self.paused {
+            self.paused = true;
+            accounting.paused_reading(self.from);
         }
     }
 
-    fn count_written(&self, accounting: &dyn Accounting, n: usize) {
-        match self.from {
-            Side::Downstream => accounting.upstream_written(n as u64),
-            Side::Upstream => accounting.downstream_written(n as u64),
+    fn resume(&mut self, accounting: &dyn Accounting) {
+        if self.paused {
+            self.paused = false;
+            accounting.resumed_reading(self.from);
         }
     }
 
-    fn read_failure(&self, error: io::Error) -> Failure {
+    fn source_failure(&self, error: io::Error) -> Failure {
         Failure { side: self.from, operation: Operation::Read, error }
     }
 

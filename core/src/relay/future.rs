@@ -1,32 +1,46 @@
 //! Both directions and the clock in one future.
 
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use bytes::Bytes;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
-use super::direction::{Direction, Failure};
-use super::{Accounting, RelayEnd, RelayOptions, Side};
-use crate::io::BoxIo;
+use super::direction::{Direction, Failure, Surroundings};
+use super::{Accounting, BufferPool, Operation, RelayEnd, RelayOptions, Side};
+use crate::io::{BoxIo, Io};
 
 pin_project! {
     /// A running relay; see [`relay`](super::relay). Dropping it stops it and leaves the streams to the caller.
     #[must_use = "futures do nothing unless polled"]
     pub struct Relay<'a> {
-        downstream: &'a mut BoxIo,
-        upstream: &'a mut BoxIo,
-        accounting: &'a dyn Accounting,
-        to_upstream: Direction,
-        to_downstream: Direction,
-        first_ended: Option<Side>,
-        failure: Option<Failure>,
-        idle_timeout: Option<std::time::Duration>,
-        deadline: Option<Instant>,
-        last_activity: Instant,
+        pump: Pump<'a>,
+        limits: Limits,
         #[pin]
         timer: Option<Sleep>,
     }
+}
+
+/// What moves the bytes.
+struct Pump<'a> {
+    downstream: &'a mut BoxIo,
+    upstream: &'a mut BoxIo,
+    accounting: &'a dyn Accounting,
+    pool: BufferPool,
+    to_upstream: Direction,
+    to_downstream: Direction,
+    first_ended: Option<Side>,
+    flushing_upstream: bool,
+}
+
+/// When to end although bytes may still come.
+struct Limits {
+    idle_timeout: Option<Duration>,
+    deadline: Option<Instant>,
+    last_activity: Instant,
 }
 
 impl<'a> Relay<'a> {
@@ -36,34 +50,27 @@ impl<'a> Relay<'a> {
         options: RelayOptions,
         accounting: &'a dyn Accounting,
     ) -> Self {
-        let now = Instant::now();
-        let idle_deadline = options.idle_timeout.map(|timeout| now + timeout);
-        let first = [idle_deadline, options.deadline].into_iter().flatten().min();
-        Self {
+        let limits = Limits {
+            idle_timeout: options.idle_timeout,
+            deadline: options.deadline,
+            last_activity: Instant::now(),
+        };
+        let pump = Pump {
             downstream,
             upstream,
             accounting,
+            pool: options.pool,
             to_upstream: Direction::new(Side::Downstream, options.upstream_buffer_limit, options.early_data),
-            to_downstream: Direction::new(
-                Side::Upstream,
-                options.downstream_buffer_limit,
-                bytes::Bytes::new(),
-            ),
+            to_downstream: Direction::new(Side::Upstream, options.downstream_buffer_limit, Bytes::new()),
             first_ended: None,
-            failure: None,
-            idle_timeout: options.idle_timeout,
-            deadline: options.deadline,
-            last_activity: now,
-            timer: first.map(tokio::time::sleep_until),
-        }
+            flushing_upstream: false,
+        };
+        Self { pump, timer: limits.next().map(tokio::time::sleep_until), limits }
     }
 
     /// Whether the end of stream of `side` was read.
     pub fn has_ended(&self, side: Side) -> bool {
-        match side {
-            Side::Downstream => self.to_upstream.has_ended(),
-            Side::Upstream => self.to_downstream.has_ended(),
-        }
+        self.pump.from(side).has_ended()
     }
 }
 
@@ -73,50 +80,144 @@ impl Future for Relay<'_> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RelayEnd> {
         let mut this = self.project();
         let mut active = false;
-        let up =
-            this.to_upstream.poll_pump(cx, this.downstream, this.upstream, *this.accounting, &mut active);
-        if let Poll::Ready(Err(failure)) = up {
-            return Poll::Ready(failure.into());
-        }
-        if this.first_ended.is_none() && this.to_upstream.has_ended() {
-            *this.first_ended = Some(Side::Downstream);
-        }
-        let down =
-            this.to_downstream.poll_pump(cx, this.upstream, this.downstream, *this.accounting, &mut active);
-        if let Poll::Ready(Err(failure)) = down {
-            return Poll::Ready(failure.into());
-        }
-        let first = *this.first_ended.get_or_insert_with(|| Side::Upstream);
-        if up.is_ready() && down.is_ready() {
-            return Poll::Ready(RelayEnd::Finished { first });
+        if let Poll::Ready(end) = this.pump.poll(cx, &mut active) {
+            return Poll::Ready(end);
         }
         if active {
-            *this.last_activity = Instant::now();
+            this.limits.last_activity = Instant::now();
         }
-        while let Some(timer) = this.timer.as_mut().as_pin_mut() {
-            if timer.poll(cx).is_pending() {
+        // The timer is not moved with every byte: when it fires, it is set again for what is left.
+        while let Some(mut timer) = this.timer.as_mut().as_pin_mut() {
+            if timer.as_mut().poll(cx).is_pending() {
                 break;
             }
-            let now = Instant::now();
-            if this.deadline.is_some_and(|deadline| deadline <= now) {
-                return Poll::Ready(RelayEnd::DurationTimeout);
-            }
-            let idle = this.idle_timeout.map(|timeout| *this.last_activity + timeout);
-            if idle.is_some_and(|idle| idle <= now) {
-                return Poll::Ready(RelayEnd::IdleTimeout);
-            }
-            let next = [idle, *this.deadline].into_iter().flatten().min();
-            match (this.timer.as_mut().as_pin_mut(), next) {
-                (Some(timer), Some(next)) => timer.reset(next),
-                _ => break,
+            match this.limits.check(Instant::now()) {
+                Ok(Some(next)) => timer.reset(next),
+                Ok(None) => break,
+                Err(end) => return Poll::Ready(end),
             }
         }
         Poll::Pending
     }
 }
 
-impl From<Failure> for RelayEnd {
-    fn from(failure: Failure) -> Self {
-        Self::Failed { side: failure.side, operation: failure.operation, error: failure.error }
+impl Limits {
+    /// The next moment at which a limit may be reached.
+    fn next(&self) -> Option<Instant> {
+        let idle = self.idle_timeout.map(|timeout| self.last_activity + timeout);
+        idle.into_iter().chain(self.deadline).min()
+    }
+
+    /// The end if a limit is reached, else the next moment at which one may be.
+    fn check(&self, now: Instant) -> Result<Option<Instant>, RelayEnd> {
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            return Err(RelayEnd::DurationTimeout);
+        }
+        if self.idle_timeout.is_some_and(|timeout| self.last_activity + timeout <= now) {
+            return Err(RelayEnd::IdleTimeout);
+        }
+        Ok(self.next())
+    }
+}
+
+impl Pump<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>, active: &mut bool) -> Poll<RelayEnd> {
+        for side in [Side::Downstream, Side::Upstream] {
+            if let Poll::Ready(Err(failure)) = self.poll_direction(side, cx, active) {
+                return Poll::Ready(self.end_failed(failure, cx, active));
+            }
+            if self.first_ended.is_none() && self.from(side).has_ended() {
+                self.first_ended = Some(side);
+            }
+        }
+        if let (Some(first), true) = (self.first_ended, self.is_done()) {
+            self.note_flush();
+            return Poll::Ready(RelayEnd::Finished { first });
+        }
+        for side in [Side::Downstream, Side::Upstream] {
+            if self.is_gone(side, cx) {
+                return Poll::Ready(self.failed(reset_by(side)));
+            }
+        }
+        self.note_flush();
+        Poll::Pending
+    }
+
+    fn from(&self, side: Side) -> &Direction {
+        match side {
+            Side::Downstream => &self.to_upstream,
+            Side::Upstream => &self.to_downstream,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.to_upstream.is_done() && self.to_downstream.is_done()
+    }
+
+    fn poll_direction(
+        &mut self,
+        from: Side,
+        cx: &mut Context<'_>,
+        active: &mut bool,
+    ) -> Poll<Result<(), Failure>> {
+        let (direction, source, sink) = match from {
+            Side::Downstream => (&mut self.to_upstream, &mut *self.downstream, &mut *self.upstream),
+            Side::Upstream => (&mut self.to_downstream, &mut *self.upstream, &mut *self.downstream),
+        };
+        let accounting = self.accounting;
+        direction.poll_pump(cx, &mut Surroundings { source, sink, accounting, pool: &self.pool, active })
+    }
+
+    /// Whether a side that has ended has meanwhile left, so that what is still to come for it is in vain.
+    fn is_gone(&mut self, side: Side, cx: &mut Context<'_>) -> bool {
+        let in_vain = self.from(side).has_ended() && !self.from(side.other()).is_done();
+        let io = match side {
+            Side::Downstream => &mut *self.downstream,
+            Side::Upstream => &mut *self.upstream,
+        };
+        in_vain && io.poll_peer_gone(cx).is_ready()
+    }
+
+    /// The end by `failure`. A side that takes no more bytes may have sent some, and may tell why: one more look.
+    fn end_failed(&mut self, failure: Failure, cx: &mut Context<'_>, active: &mut bool) -> RelayEnd {
+        let side = failure.side;
+        if failure.operation == Operation::Read {
+            return self.failed(failure);
+        }
+        match self.poll_direction(side, cx, active) {
+            Poll::Ready(Err(better)) if better.side == side => self.failed(better),
+            _ if self.is_gone(side, cx) => self.failed(reset_by(side)),
+            _ => self.failed(failure),
+        }
+    }
+
+    fn failed(&self, Failure { side, operation, error }: Failure) -> RelayEnd {
+        RelayEnd::Failed { side, operation, error, after_end: self.from(side).has_ended() }
+    }
+
+    /// Tells when downstream is closed both ways while bytes still wait for upstream, and when that is over.
+    fn note_flush(&mut self) {
+        let flushing =
+            self.to_upstream.has_ended() && self.to_upstream.has_pending() && self.to_downstream.is_done();
+        if flushing && !self.flushing_upstream {
+            self.accounting.upstream_flush_started();
+        } else if !flushing && self.flushing_upstream {
+            self.accounting.upstream_flush_finished();
+        }
+        self.flushing_upstream = flushing;
+    }
+}
+
+fn reset_by(side: Side) -> Failure {
+    Failure { side, operation: Operation::Read, error: io::ErrorKind::ConnectionReset.into() }
+}
+
+impl Drop for Pump<'_> {
+    fn drop(&mut self) {
+        if self.flushing_upstream {
+            self.accounting.upstream_flush_finished();
+        }
+        self.to_upstream.release(&self.pool);
+        self.to_downstream.release(&self.pool);
     }
 }

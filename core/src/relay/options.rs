@@ -5,6 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::BufferPool;
+
 /// How a relay shall behave.
 #[derive(Debug, Clone)]
 pub struct RelayOptions {
@@ -18,6 +20,8 @@ pub struct RelayOptions {
     pub deadline: Option<Instant>,
     /// Bytes that the caller has already read (and counted) from downstream; they go upstream first.
     pub early_data: Bytes,
+    /// Where buffers come from and go back to; the worker's pool.
+    pub pool: BufferPool,
 }
 
 /// Envoy's default of `per_connection_buffer_limit_bytes`.
@@ -31,6 +35,7 @@ impl Default for RelayOptions {
             idle_timeout: None,
             deadline: None,
             early_data: Bytes::new(),
+            pool: BufferPool::default(),
         }
     }
 }

@@ -13,11 +13,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop;
 
 use super::PairOptions;
+use super::direction::{Direction, Readable, Writer};
 use super::queue::Queue;
 use crate::address::Address;
 use crate::io::Io;
 
 /// One end of a connection inside the process. Made by [`pair`](super::pair); it stays on the thread that made it.
+///
+/// Like every `AsyncRead + AsyncWrite` it remembers one task that waits to read and one that waits to write.
 pub struct UserSpaceSocket {
     shared: Rc<Shared>,
     end: End,
@@ -39,11 +42,9 @@ impl End {
     }
 }
 
-/// What the two ends have in common.
+/// What the two ends have in common. Borrows are short, and nothing that may call back happens under one.
 pub(super) struct Shared {
-    /// Written by the client, read by the server.
     to_server: RefCell<Direction>,
-    /// Written by the server, read by the client.
     to_client: RefCell<Direction>,
     passthrough: RefCell<Option<Box<dyn Any>>>,
     client_address: Address,
@@ -74,78 +75,8 @@ impl Shared {
             End::Server => &self.to_client,
         }
     }
-
-    fn read_by(&self, end: End) -> &RefCell<Direction> {
-        self.written_by(end.other())
-    }
 }
 
-/// One direction: the bytes, who waits for what, and how it ended.
-struct Direction {
-    queue: Queue,
-    writer: Writer,
-    reader_gone: bool,
-    read_waker: Option<Waker>,
-    write_waker: Option<Waker>,
-}
-
-/// What the writing end has said about the future of its direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Writer {
-    Open,
-    /// No more bytes: end of stream behind the queued ones.
-    Finished,
-    /// Gone without saying so: a reset behind the queued bytes.
-    Aborted,
-}
-
-impl Direction {
-    fn new(limit: usize) -> Self {
-        Self {
-            queue: Queue::new(limit),
-            writer: Writer::Open,
-            reader_gone: false,
-            read_waker: None,
-            write_waker: None,
-        }
-    }
-
-    /// Ready with whether there are bytes (else it is end of stream), pending while there may be some later.
-    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        if self.queue.len() > 0 {
-            return Poll::Ready(Ok(true));
-        }
-        match self.writer {
-            Writer::Finished => Poll::Ready(Ok(false)),
-            Writer::Aborted => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
-            Writer::Open => {
-                remember(&mut self.read_waker, cx);
-                Poll::Pending
-            }
-        }
-    }
-
-    fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.reader_gone || self.writer != Writer::Open {
-            // Envoy reports EINVAL for both; BrokenPipe is what a kernel socket says.
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        if self.queue.is_full() {
-            remember(&mut self.write_waker, cx);
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-fn remember(slot: &mut Option<Waker>, cx: &Context<'_>) {
-    match slot {
-        Some(waker) => waker.clone_from(cx.waker()),
-        None => *slot = Some(cx.waker().clone()),
-    }
-}
-
-/// Wakes outside of every borrow: what a waker runs may come back here.
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();
@@ -171,9 +102,10 @@ impl UserSpaceSocket {
     /// Waits until this end, the client's, counts as connected: two turns of the reactor after the listener took the
     /// server end.
     ///
-    /// In Envoy the listener accepts inside the client's `connect`, and the client learns that it is connected from a
-    /// later turn of its event loop. An internal listener that closes before then, say because its own upstream refuses
-    /// at once, therefore fails the client's connect, while one that closes later resets an established connection.
+    /// In Envoy the listener accepts inside the client's `connect`, and the client learns that it is connected in a
+    /// later turn of its event loop. So an internal listener that closes before then, say because its own upstream
+    /// refuses at once, fails the client's connect, while one that closes later resets an established connection. A
+    /// server end that has only finished writing is still there.
     ///
     /// # Errors
     /// `InvalidInput` if the server end is gone by then: what Envoy logs as `delayed_connect_error:_Invalid_argument`.
@@ -181,7 +113,7 @@ impl UserSpaceSocket {
         for _turn in 0..2 {
             tokio::task::yield_now().await;
         }
-        if self.shared.written_by(self.end).borrow().reader_gone {
+        if self.writes().borrow().reader_gone {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         Ok(())
@@ -206,92 +138,83 @@ impl UserSpaceSocket {
 
     /// How many bytes wait to be read at this end.
     pub fn unread(&self) -> usize {
-        self.shared.read_by(self.end).borrow().queue.len()
+        self.reads().borrow().queue.len()
     }
 
     /// How many bytes of memory the direction towards this end holds.
     pub fn held(&self) -> usize {
-        self.shared.read_by(self.end).borrow().queue.held()
+        self.reads().borrow().queue.held()
     }
 
-    /// Drops `n` bytes of the front chunk and wakes a writer that waited for the low watermark.
-    fn consume(&self, n: usize) {
-        let mut direction = self.shared.read_by(self.end).borrow_mut();
-        let writer = if direction.queue.consume(n) { direction.write_waker.take() } else { None };
+    fn writes(&self) -> &RefCell<Direction> {
+        self.shared.written_by(self.end)
+    }
+
+    fn reads(&self) -> &RefCell<Direction> {
+        self.shared.written_by(self.end.other())
+    }
+
+    /// Ready with whether there are bytes to read; if not, it is the end of the stream.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let progress = ready!(coop::poll_proceed(cx));
+        let readable = ready!(self.reads().borrow_mut().poll_readable(cx))?;
+        progress.made_progress();
+        Poll::Ready(match readable {
+            Readable::Bytes => Ok(true),
+            Readable::End => Ok(false),
+            // Whoever has finished writing misses nothing when the other end goes.
+            Readable::Gone if self.writes().borrow().writer == Writer::Finished => Ok(false),
+            Readable::Gone => Err(io::ErrorKind::ConnectionReset.into()),
+        })
+    }
+
+    /// Runs `take` on the queue that this end reads and wakes the writer if that drained it.
+    fn take<T>(&self, take: impl FnOnce(&mut Queue) -> (T, bool)) -> T {
+        let mut direction = self.reads().borrow_mut();
+        let (taken, drained) = take(&mut direction.queue);
+        let writer = direction.writer_to_wake(drained);
         drop(direction);
         wake(writer);
+        taken
     }
 
-    /// Runs `push` on the queue of this end's writes and wakes the reader for what it added.
+    /// Runs `push` on the queue that this end writes and wakes the reader.
     fn poll_push(
         &self,
         cx: &mut Context<'_>,
         push: impl FnOnce(&mut Queue) -> usize,
     ) -> Poll<io::Result<usize>> {
         let progress = ready!(coop::poll_proceed(cx));
-        let mut direction = self.shared.written_by(self.end).borrow_mut();
+        let mut direction = self.writes().borrow_mut();
         ready!(direction.poll_writable(cx))?;
         let n = push(&mut direction.queue);
-        let reader = direction.read_waker.take();
+        let reader = direction.reader_to_wake();
         drop(direction);
         progress.made_progress();
         wake(reader);
         Poll::Ready(Ok(n))
     }
 
-    /// Ends this end's writes as `how`, unless they have ended before.
-    fn end_writes(&self, how: Writer) {
-        let mut direction = self.shared.written_by(self.end).borrow_mut();
-        if direction.writer == Writer::Open || how == Writer::Aborted {
-            direction.writer = how;
-        }
-        let reader = direction.read_waker.take();
-        drop(direction);
-        wake(reader);
-    }
-
-    /// Nobody reads at this end any more.
-    fn end_reads(&self) {
-        let mut direction = self.shared.read_by(self.end).borrow_mut();
-        direction.reader_gone = true;
-        let unread = std::mem::replace(&mut direction.queue, Queue::new(1));
-        let writer = direction.write_waker.take();
-        drop(direction);
+    /// This end takes no more part: its writes end as `how`, its reads are over.
+    fn leave(&self, how: Writer) {
+        let reader = self.writes().borrow_mut().end_writes(how);
+        let (unread, writer) = self.reads().borrow_mut().end_reads();
         drop(unread);
+        wake(reader);
         wake(writer);
     }
 }
 
 impl Drop for UserSpaceSocket {
     fn drop(&mut self) {
-        let finished = self.shared.written_by(self.end).borrow().writer != Writer::Open;
-        if !finished {
-            self.end_writes(Writer::Aborted);
-        }
-        self.end_reads();
+        self.leave(Writer::Gone);
     }
 }
 
 impl AsyncRead for UserSpaceSocket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if buf.remaining() == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        let progress = ready!(coop::poll_proceed(cx));
-        let readable = ready!(self.shared.read_by(self.end).borrow_mut().poll_readable(cx))?;
-        progress.made_progress();
-        while readable && buf.remaining() > 0 {
-            let n = {
-                let direction = self.shared.read_by(self.end).borrow();
-                let front = direction.queue.front();
-                let n = front.len().min(buf.remaining());
-                buf.put_slice(&front[..n]);
-                n
-            };
-            if n == 0 {
-                break;
-            }
-            self.consume(n);
+        if buf.remaining() > 0 && ready!(self.poll_readable(cx))? {
+            self.take(|queue| ((), queue.read_into(buf)));
         }
         Poll::Ready(Ok(()))
     }
@@ -325,41 +248,29 @@ impl AsyncWrite for UserSpaceSocket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.end_writes(Writer::Finished);
+        let reader = self.writes().borrow_mut().end_writes(Writer::Finished);
+        wake(reader);
         Poll::Ready(Ok(()))
     }
 }
 
 impl Io for UserSpaceSocket {
     fn poll_peek(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if buf.remaining() == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        let progress = ready!(coop::poll_proceed(cx));
-        let mut direction = self.shared.read_by(self.end).borrow_mut();
-        ready!(direction.poll_readable(cx))?;
-        progress.made_progress();
-        for piece in direction.queue.pieces() {
-            let n = piece.len().min(buf.remaining());
-            buf.put_slice(&piece[..n]);
+        if buf.remaining() > 0 && ready!(self.poll_readable(cx))? {
+            self.reads().borrow().queue.peek_into(buf);
         }
         Poll::Ready(Ok(()))
     }
 
     fn lends_bytes(&self) -> bool {
-        true
+        self.reads().borrow().queue.front_is_dense()
     }
 
     fn poll_read_bytes(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<io::Result<Bytes>> {
-        let progress = ready!(coop::poll_proceed(cx));
-        let mut direction = self.shared.read_by(self.end).borrow_mut();
-        ready!(direction.poll_readable(cx))?;
-        let (bytes, drained) = direction.queue.pop_bytes(max);
-        let writer = if drained { direction.write_waker.take() } else { None };
-        drop(direction);
-        progress.made_progress();
-        wake(writer);
-        Poll::Ready(Ok(bytes))
+        if max > 0 && ready!(self.poll_readable(cx))? {
+            return Poll::Ready(Ok(self.take(|queue| queue.pop_bytes(max))));
+        }
+        Poll::Ready(Ok(Bytes::new()))
     }
 
     fn takes_bytes(&self) -> bool {
@@ -373,18 +284,25 @@ impl Io for UserSpaceSocket {
         self.poll_push(cx, |queue| queue.push_bytes(bytes))
     }
 
+    fn poll_peer_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.writes().borrow_mut().poll_reader_gone(cx)
+    }
+
     fn user_space_socket(&mut self) -> Option<&mut UserSpaceSocket> {
         Some(self)
     }
 
     fn reset(&mut self) {
-        self.end_writes(Writer::Aborted);
-        self.end_reads();
+        self.leave(Writer::Reset);
     }
 }
 
 impl fmt::Debug for UserSpaceSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UserSpaceSocket").field("end", &self.end).field("unread", &self.unread()).finish()
+        f.debug_struct("UserSpaceSocket")
+            .field("local_address", self.local_address())
+            .field("remote_address", self.remote_address())
+            .field("unread", &self.unread())
+            .finish_non_exhaustive()
     }
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
+use tokio::io::ReadBuf;
 
 /// The first chunk of copied bytes is at least this large; the next ones double.
 const MIN_CHUNK: usize = 512;
@@ -13,23 +14,26 @@ const MAX_CHUNK: usize = 64 * 1024;
 const MOVE_FROM: usize = 8 * 1024;
 
 /// Bytes on their way, between a high watermark (the limit) and a low one (half of it).
+///
+/// Once the memory reaches the limit the queue is full, and it stays so until the reader has drained it to the low
+/// watermark: a writer is woken once for a good stretch rather than for every read (Envoy's user-space socket does the
+/// same).
 #[derive(Debug)]
 pub(super) struct Queue {
     chunks: VecDeque<Chunk>,
-    /// Memory of all chunks, whether read already or not yet written.
-    held: usize,
     /// Bytes that can be read.
     len: usize,
+    /// Memory of all chunks, including what is read already or not yet written.
+    held: usize,
     limit: usize,
-    /// The high watermark was reached, the low one not yet.
     full: bool,
 }
 
 #[derive(Debug)]
 enum Chunk {
-    /// Copied bytes; the last chunk of a queue is filled up to its capacity before another one is made.
+    /// Copied bytes, read up to `read`. The last chunk of a queue is filled up before another one is made.
     Copied { data: Vec<u8>, read: usize },
-    /// Bytes that were handed over, and their length then.
+    /// Bytes that were handed over, and their length at that time.
     Moved { bytes: Bytes, held: usize },
 }
 
@@ -61,11 +65,23 @@ impl Chunk {
             Self::Moved { bytes, .. } => bytes.advance(n),
         }
     }
+
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Copied { data, read } => {
+                let mut bytes = Bytes::from(data);
+                bytes.advance(read);
+                bytes
+            }
+            Self::Moved { bytes, .. } => bytes,
+        }
+    }
 }
 
 impl Queue {
+    /// An empty queue that holds at most `limit` bytes of memory, and at least one.
     pub(super) fn new(limit: usize) -> Self {
-        Self { chunks: VecDeque::new(), held: 0, len: 0, limit: limit.max(1), full: false }
+        Self { chunks: VecDeque::new(), len: 0, held: 0, limit: limit.max(1), full: false }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -76,6 +92,7 @@ impl Queue {
         self.held
     }
 
+    /// Whether writers must wait. While it is not full, at least one byte can be pushed.
     pub(super) fn is_full(&self) -> bool {
         self.full
     }
@@ -84,13 +101,11 @@ impl Queue {
     pub(super) fn push_slice(&mut self, bytes: &[u8]) -> usize {
         let mut rest = bytes;
         while !rest.is_empty() && !self.full {
-            let spare = self.chunks.back().map_or(0, Chunk::spare);
-            if spare == 0 {
+            if self.spare() == 0 {
                 self.add_chunk(rest.len());
-                continue;
             }
             let Some(Chunk::Copied { data, .. }) = self.chunks.back_mut() else { break };
-            let n = spare.min(rest.len());
+            let n = rest.len().min(data.capacity() - data.len());
             data.extend_from_slice(&rest[..n]);
             self.len += n;
             rest = &rest[n..];
@@ -115,15 +130,11 @@ impl Queue {
     /// Takes what fits off the front of `bytes` and says how much that was: by moving it where it is large, by copying
     /// it where it is small.
     pub(super) fn push_bytes(&mut self, bytes: &mut Bytes) -> usize {
-        let room = self.limit.saturating_sub(self.held);
-        let movable = bytes.len().min(room);
-        if movable < MOVE_FROM {
+        let movable = bytes.len().min(self.room());
+        if self.full || movable < MOVE_FROM {
             let n = self.push_slice(bytes);
             bytes.advance(n);
             return n;
-        }
-        if self.full {
-            return 0;
         }
         let moved = bytes.split_to(movable);
         self.len += movable;
@@ -133,83 +144,81 @@ impl Queue {
         movable
     }
 
-    /// What can be read without a copy from the front: never empty while [`len`](Self::len) is not zero.
-    pub(super) fn front(&self) -> &[u8] {
-        self.chunks.front().map_or(&[], Chunk::unread)
+    /// Copies what can be read into `buf` and leaves it here.
+    pub(super) fn peek_into(&self, buf: &mut ReadBuf<'_>) {
+        for chunk in &self.chunks {
+            let n = chunk.unread().len().min(buf.remaining());
+            buf.put_slice(&chunk.unread()[..n]);
+        }
     }
 
-    /// The pieces that can be read, in order.
-    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        self.chunks.iter().map(Chunk::unread)
-    }
-
-    /// Drops `n` bytes of [`front`](Self::front), which must have them. Says whether writers may go on now who could
-    /// not before.
-    pub(super) fn consume(&mut self, n: usize) -> bool {
-        let Some(front) = self.chunks.front_mut() else { return false };
-        front.advance(n);
-        self.len -= n;
-        if front.unread().is_empty() {
-            self.drop_front();
+    /// Moves what can be read into `buf`. Says whether this brought a full queue down to its low watermark.
+    pub(super) fn read_into(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        while buf.remaining() > 0 {
+            let Some(front) = self.chunks.front_mut() else { break };
+            let n = front.unread().len().min(buf.remaining());
+            buf.put_slice(&front.unread()[..n]);
+            front.advance(n);
+            self.len -= n;
+            if front.unread().is_empty() {
+                self.take_front();
+            }
         }
         self.note_low_watermark()
     }
 
-    /// Takes the first chunk as it lies, at most `max` bytes of it. The second value is that of
-    /// [`consume`](Self::consume).
-    pub(super) fn pop_bytes(&mut self, max: usize) -> (Bytes, bool) {
-        match self.chunks.pop_front() {
-            None => (Bytes::new(), false),
-            Some(Chunk::Copied { data, read }) => {
-                self.held -= data.capacity();
-                let mut bytes = Bytes::from(data);
-                bytes.advance(read);
-                self.pop_moved(bytes, max)
-            }
-            Some(Chunk::Moved { bytes, held }) => {
-                self.held -= held;
-                self.pop_moved(bytes, max)
-            }
-        }
+    /// Whether the first chunk is better handed over than copied: it does not pin much more memory than it has bytes.
+    pub(super) fn front_is_dense(&self) -> bool {
+        self.chunks.front().is_none_or(|chunk| chunk.unread().len() >= chunk.held() / 2)
     }
 
-    fn pop_moved(&mut self, mut bytes: Bytes, max: usize) -> (Bytes, bool) {
-        let taken = bytes.split_to(bytes.len().min(max));
+    /// Takes the first chunk as it lies, at most `max` bytes of it. The second value is that of
+    /// [`read_into`](Self::read_into).
+    pub(super) fn pop_bytes(&mut self, max: usize) -> (Bytes, bool) {
+        let Some(chunk) = self.take_front() else { return (Bytes::new(), false) };
+        let mut rest = chunk.into_bytes();
+        let taken = rest.split_to(rest.len().min(max));
         self.len -= taken.len();
-        if !bytes.is_empty() {
-            self.held += bytes.len();
-            let held = bytes.len();
-            self.chunks.push_front(Chunk::Moved { bytes, held });
+        if !rest.is_empty() {
+            let held = rest.len();
+            self.held += held;
+            self.chunks.push_front(Chunk::Moved { bytes: rest, held });
         }
         (taken, self.note_low_watermark())
     }
 
+    /// Memory that may still be taken.
+    fn room(&self) -> usize {
+        self.limit.saturating_sub(self.held)
+    }
+
+    /// Memory of the last chunk that is taken and can still be written.
+    fn spare(&self) -> usize {
+        self.chunks.back().map_or(0, Chunk::spare)
+    }
+
     fn add_chunk(&mut self, wanted: usize) {
-        let room = self.limit.saturating_sub(self.held);
         let last = self.chunks.back().map_or(0, Chunk::held);
+        // A quarter of a small limit: a chunk is given back as a whole, and a reader shall not have to empty the queue.
         let largest = MAX_CHUNK.min((self.limit / 4).max(1));
-        let capacity = wanted.max(MIN_CHUNK).max(last * 2).min(largest).min(room);
-        if capacity == 0 {
-            self.full = true;
-            return;
-        }
+        let capacity = wanted.max(MIN_CHUNK).max(last * 2).min(largest).min(self.room());
         let data = Vec::with_capacity(capacity);
         self.held += data.capacity();
         self.chunks.push_back(Chunk::Copied { data, read: 0 });
     }
 
-    fn drop_front(&mut self) {
-        if let Some(chunk) = self.chunks.pop_front() {
-            self.held -= chunk.held();
-        }
+    fn take_front(&mut self) -> Option<Chunk> {
+        let chunk = self.chunks.pop_front()?;
+        self.held -= chunk.held();
         if self.chunks.is_empty() {
             // An idle connection holds no memory.
             self.chunks = VecDeque::new();
         }
+        Some(chunk)
     }
 
     fn note_high_watermark(&mut self) {
-        self.full = self.held >= self.limit && self.chunks.back().map_or(0, Chunk::spare) == 0;
+        self.full = self.room() == 0 && self.spare() == 0;
     }
 
     fn note_low_watermark(&mut self) -> bool {
