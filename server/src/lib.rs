@@ -1,1 +1,3 @@
 //! The engine of Underpass.
+
+pub mod socket_option;
