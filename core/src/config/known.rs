@@ -14,12 +14,15 @@
 //! assert_eq!(field.kind, known::Kind::Repeated(known::Type::Message("envoy.config.listener.v3.FilterChain")));
 //! ```
 
+mod check;
 mod constraint;
+mod demand;
 #[cfg(test)]
 mod tests;
 
 use std::sync::OnceLock;
 
+pub use check::check;
 pub use constraint::{Constraint, Constraints};
 
 const TABLE: &str = include_str!("../../data/envoy-api.txt");

@@ -55,6 +55,12 @@ impl ConfigPath {
         Self(Some(Arc::new(Link { parent: self.clone(), segment })))
     }
 
+    /// The path of what this is in; that of the root is the root.
+    #[must_use]
+    pub fn parent(&self) -> Self {
+        self.0.as_ref().map(|link| link.parent.clone()).unwrap_or_default()
+    }
+
     /// Whether this is the root.
     pub fn is_root(&self) -> bool {
         self.0.is_none()

@@ -25,7 +25,7 @@ use std::{
 use serde::de::DeserializeOwned;
 
 use self::{node::NodeDeserializer, path::Path};
-use super::{ConfigPath, Diagnostic, Location, Node, Report, Severity};
+use super::{ConfigPath, Diagnostic, Location, Node, Report, Severity, known};
 use crate::extension::ExtensionSet;
 
 /// How often a tree is read anew without a broken node before the rest is left for the next attempt of the user.
@@ -63,14 +63,41 @@ impl<'e> Reader<'e> {
     /// Reads the message at `node`, whose Envoy name is `message_type` (`envoy.config.bootstrap.v3.Bootstrap`).
     ///
     /// `path` is the way to `node`, for the messages. `None` means that the report now has errors.
+    #[expect(clippy::needless_pass_by_value, reason = "most callers make the path for this call")]
     pub fn read<T: DeserializeOwned>(
         &self,
         node: &Arc<Node>,
         path: ConfigPath,
         message_type: &str,
     ) -> Option<T> {
+        let value = self.deserialize(node, &path, message_type);
+        let meets_demands = self.check_demands(node, &path, message_type);
+        value.filter(|_| meets_demands)
+    }
+
+    /// Reports what does not meet Envoy's demands; whether there was nothing of that kind.
+    fn check_demands(&self, node: &Node, path: &ConfigPath, message_type: &str) -> bool {
+        let mut unmet = Report::new();
+        known::check(message_type, node, path, &mut unmet);
+        let mut report = self.report.borrow_mut();
+        // Where the type itself has refused something, its words are enough.
+        let refused: HashSet<ConfigPath> = report.errors().map(|error| error.path.clone()).collect();
+        for error in unmet.diagnostics() {
+            if !refused.contains(&error.path) && !refused.contains(&error.path.parent()) {
+                report.push(error.clone());
+            }
+        }
+        unmet.is_empty()
+    }
+
+    fn deserialize<T: DeserializeOwned>(
+        &self,
+        node: &Arc<Node>,
+        path: &ConfigPath,
+        message_type: &str,
+    ) -> Option<T> {
         let mut broken = HashMap::new();
-        let base = Path::Base(&path, message_type);
+        let base = Path::Base(path, message_type);
         for _ in 0..MAX_PASSES {
             let known = broken.len();
             let pass = Pass {
@@ -86,7 +113,7 @@ impl<'e> Reader<'e> {
             let found = found.into_inner();
             match result {
                 Ok(value) => return self.conclude(found).then_some(value),
-                Err(_) if broken.len() > known && !broken.contains_key(&path) => {}
+                Err(_) if broken.len() > known && !broken.contains_key(path) => {}
                 Err(_) => {
                     self.conclude(found);
                     self.conclude(broken.into_values().flatten().collect());

@@ -1,0 +1,28 @@
+//! The messages of Envoy's configuration that belong to the engine: listeners, clusters, endpoints and the process itself.
+//!
+//! They are inert: what a file says, checked field by field, with Envoy's defaults. What runs is built from them elsewhere
+//! (`listener`, `cluster`, …). Fields have Envoy's names and meaning
+//! (<https://www.envoyproxy.io/docs/envoy/latest/api-v3/api>); a field of Envoy's that is missing here is not implemented,
+//! and the reader says so. Lengths, ranges and required fields are checked by the reader too
+//! (`underpass_core::config::known`), so nothing here repeats them.
+//!
+//! Wrappers (`google.protobuf.UInt32Value`) and messages whose absence has a meaning of its own are `Option`s; a method of
+//! the same name with an ending such as `_or_default` applies Envoy's default where there is one.
+
+pub mod bootstrap;
+pub mod circuit_breakers;
+pub mod cluster;
+pub mod dns;
+pub mod endpoint;
+pub mod filter_chain;
+pub mod harmless;
+pub mod listener;
+pub mod load_balancing;
+pub mod node;
+pub mod overload;
+pub mod runtime;
+pub mod socket;
+pub mod stats;
+pub mod string_matcher;
+#[cfg(test)]
+mod tests;

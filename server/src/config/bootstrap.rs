@@ -1,0 +1,71 @@
+//! The whole configuration of a process: `envoy.config.bootstrap.v3.Bootstrap`.
+
+use serde::Deserialize;
+use underpass_core::{
+    access_log::AccessLoggerConfig,
+    bootstrap_extension::BootstrapExtensionConfig,
+    config::{Address, ExtensionConfig, SocketOption},
+};
+
+use super::{
+    cluster::Cluster, listener::Listener, node::Node, overload::OverloadManager, runtime::LayeredRuntime,
+    socket::BindConfig, stats::StatsConfig,
+};
+
+/// `envoy.config.bootstrap.v3.Bootstrap`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Bootstrap {
+    /// Who this process is.
+    pub node: Node,
+    /// Listeners and clusters that live as long as the process.
+    pub static_resources: StaticResources,
+    /// What holds for all clusters.
+    pub cluster_manager: ClusterManager,
+    /// Names, tags and selection of stats.
+    pub stats_config: StatsConfig,
+    /// Runtime keys.
+    pub layered_runtime: LayeredRuntime,
+    /// The admin interface; absent, there is none.
+    pub admin: Option<Admin>,
+    /// Limits of the whole process.
+    pub overload_manager: OverloadManager,
+    /// What is installed before the first listener, such as the registry of internal listeners.
+    pub bootstrap_extensions: Vec<ExtensionConfig<dyn BootstrapExtensionConfig>>,
+}
+
+/// `envoy.config.bootstrap.v3.Bootstrap.StaticResources`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct StaticResources {
+    /// The listeners. Of two with one name the first counts, as in Envoy.
+    pub listeners: Vec<Listener>,
+    /// The clusters; two of one name are an error.
+    pub clusters: Vec<Cluster>,
+}
+
+/// `envoy.config.bootstrap.v3.ClusterManager`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ClusterManager {
+    /// The cluster this process is a member of, for zone-aware balancing; it has to be configured.
+    pub local_cluster_name: String,
+    /// Where upstream connections come from, unless their cluster says otherwise.
+    pub upstream_bind_config: Option<BindConfig>,
+}
+
+/// `envoy.config.bootstrap.v3.Admin`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Admin {
+    /// Where the admin interface listens. Absent, the admin is there but cannot be reached.
+    pub address: Option<Address>,
+    /// Loggers for requests to the admin interface.
+    pub access_log: Vec<ExtensionConfig<dyn AccessLoggerConfig>>,
+    /// A file for the same in the default format (deprecated in favour of `access_log`).
+    pub access_log_path: String,
+    /// Options of the listening socket.
+    pub socket_options: Vec<SocketOption>,
+    /// Whether connections to the admin interface do not count towards the global limit.
+    pub ignore_global_conn_limit: bool,
+}
