@@ -1,3 +1,4 @@
 //! The engine of Underpass.
 
+pub mod config;
 pub mod socket_option;

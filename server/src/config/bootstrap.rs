@@ -1,5 +1,7 @@
 //! The whole configuration of a process: `envoy.config.bootstrap.v3.Bootstrap`.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use underpass_core::{
     access_log::AccessLoggerConfig,
@@ -11,6 +13,9 @@ use super::{
     cluster::Cluster, listener::Listener, node::Node, overload::OverloadManager, runtime::LayeredRuntime,
     socket::BindConfig, stats::StatsConfig,
 };
+
+/// `stats_flush_interval` where nothing is set.
+const STATS_FLUSH_INTERVAL: Duration = Duration::from_secs(5);
 
 /// `envoy.config.bootstrap.v3.Bootstrap`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -24,6 +29,8 @@ pub struct Bootstrap {
     pub cluster_manager: ClusterManager,
     /// Names, tags and selection of stats.
     pub stats_config: StatsConfig,
+    /// How often what was recorded of histograms becomes visible.
+    pub stats_flush_interval: Option<Duration>,
     /// Runtime keys.
     pub layered_runtime: LayeredRuntime,
     /// The admin interface; absent, there is none.
@@ -32,6 +39,13 @@ pub struct Bootstrap {
     pub overload_manager: OverloadManager,
     /// What is installed before the first listener, such as the registry of internal listeners.
     pub bootstrap_extensions: Vec<ExtensionConfig<dyn BootstrapExtensionConfig>>,
+}
+
+impl Bootstrap {
+    /// `stats_flush_interval`, 5 s by default.
+    pub fn stats_flush_interval_or_default(&self) -> Duration {
+        self.stats_flush_interval.unwrap_or(STATS_FLUSH_INTERVAL)
+    }
 }
 
 /// `envoy.config.bootstrap.v3.Bootstrap.StaticResources`.

@@ -26,7 +26,6 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("envoy.config.bootstrap.v3.Bootstrap", "memory_allocator_manager"),
     ("envoy.config.bootstrap.v3.Bootstrap", "perf_tracing_file_path"),
     ("envoy.config.bootstrap.v3.Bootstrap", "stats_eviction_interval"),
-    ("envoy.config.bootstrap.v3.Bootstrap", "stats_flush_interval"),
     ("envoy.config.bootstrap.v3.Bootstrap", "stats_flush_on_admin"),
     ("envoy.config.bootstrap.v3.Bootstrap", "watchdog"),
     ("envoy.config.bootstrap.v3.Bootstrap", "watchdogs"),

@@ -92,7 +92,8 @@ impl Listener {
 
     /// How long the listener filters may take: 15 s by default, `None` for ever.
     pub fn listener_filters_timeout_or_default(&self) -> Option<Duration> {
-        Some(self.listener_filters_timeout.unwrap_or(LISTENER_FILTERS_TIMEOUT)).filter(|timeout| !timeout.is_zero())
+        Some(self.listener_filters_timeout.unwrap_or(LISTENER_FILTERS_TIMEOUT))
+            .filter(|timeout| !timeout.is_zero())
     }
 
     /// Whether each worker has a listening socket of its own: yes by default.

@@ -54,7 +54,7 @@ pub enum HashFunction {
     #[default]
     #[serde(rename = "XX_HASH")]
     XxHash,
-    /// `std::hash` of GNU's C++ library, which is MurmurHash2.
+    /// `std::hash` of GNU's C++ library, which is Murmur hash 2.
     #[serde(rename = "MURMUR_HASH_2")]
     MurmurHash2,
 }

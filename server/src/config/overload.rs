@@ -1,11 +1,7 @@
 //! Limits of the whole process: `envoy.config.overload.v3.OverloadManager`.
 
 use serde::Deserialize;
-use underpass_core::config::{Reader, Report, RawTypedConfig};
-
-/// The monitor by which Envoy limits the connections of the process.
-const DOWNSTREAM_CONNECTIONS: &str =
-    "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig";
+use underpass_core::config::RawTypedConfig;
 
 /// `envoy.config.overload.v3.OverloadManager`.
 #[derive(Debug, Clone, Default, Deserialize)]
