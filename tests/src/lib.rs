@@ -1,1 +1,40 @@
-//! What the end-to-end tests share: the binary under test, origin servers, clients and the admin client.
+//! What the end-to-end tests share: the binary under test, the proxies started from it, origin servers and clients.
+//!
+//! Everything is real: processes, sockets, files. Ports come from the kernel: configurations say `port_value: 0`, and
+//! the proxy is asked where it listens. Nothing sleeps for luck: [`eventually`] waits for a condition with a deadline.
+
+#![expect(clippy::expect_used, reason = "a test that cannot go on shall say so and end")]
+
+pub mod admin;
+pub mod binary;
+pub mod client;
+pub mod origin;
+pub mod proxy;
+
+use std::time::{Duration, Instant};
+
+pub use crate::{admin::Admin, origin::Origin, proxy::Proxy};
+
+/// How long anything may take that is expected to happen. Generous, since machines that run tests are often busy.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until the condition holds; panics with `what` if it does not within [`PATIENCE`].
+#[track_caller]
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// Waits until a value can be had.
+#[track_caller]
+pub fn eventually_some<T>(what: &str, mut get: impl FnMut() -> Option<T>) -> T {
+    let mut found = None;
+    eventually(what, || {
+        found = get();
+        found.is_some()
+    });
+    found.unwrap_or_else(|| unreachable!("the condition held"))
+}

@@ -1,0 +1,119 @@
+//! A client for the admin interface.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+};
+
+use crate::{PATIENCE, eventually};
+
+/// The admin interface of a proxy.
+#[derive(Debug, Clone, Copy)]
+pub struct Admin {
+    address: SocketAddr,
+}
+
+/// An answer of the admin interface.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The header lines.
+    pub head: String,
+    /// The body, chunks put together.
+    pub body: String,
+}
+
+impl Admin {
+    /// The admin interface at an address.
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Asks, if somebody answers.
+    pub fn request(&self, method: &str, path: &str) -> std::io::Result<Answer> {
+        let mut stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: admin\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        )?;
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+        let body = if chunked { join_chunks(body) } else { body.to_owned() };
+        Ok(Answer { status, head: head.to_owned(), body })
+    }
+
+    /// GET.
+    pub fn get(&self, path: &str) -> String {
+        self.request("GET", path).expect("the admin interface answers").body
+    }
+
+    /// POST.
+    pub fn post(&self, path: &str) -> String {
+        self.request("POST", path).expect("the admin interface answers").body
+    }
+
+    /// The JSON that an endpoint shows.
+    pub fn json(&self, path: &str) -> serde_json::Value {
+        serde_json::from_str(&self.get(path)).expect("the endpoint shows JSON")
+    }
+
+    /// All counters and gauges by name.
+    pub fn stats(&self) -> BTreeMap<String, u64> {
+        let stats = self.get("/stats");
+        let parse = |line: &str| {
+            line.split_once(": ").and_then(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+        };
+        stats.lines().filter_map(parse).collect()
+    }
+
+    /// A counter or gauge; 0 if it does not exist.
+    pub fn stat(&self, name: &str) -> u64 {
+        self.stats().get(name).copied().unwrap_or(0)
+    }
+
+    /// Waits until a counter or gauge has a value.
+    #[track_caller]
+    pub fn wait_stat(&self, name: &str, value: u64) {
+        eventually(&format!("{name} is {value}"), || self.stat(name) == value);
+    }
+
+    /// The gauges of what is still open: connections, requests and bytes that wait.
+    pub fn open(&self) -> BTreeMap<String, u64> {
+        let mut stats = self.stats();
+        stats.retain(|name, value| {
+            let gauge = name.ends_with("_active") || name.ends_with("_buffered");
+            let ours =
+                ["cluster.", "listener.", "tcp.", "http."].iter().any(|prefix| name.starts_with(prefix));
+            *value != 0 && gauge && ours && !name.contains("admin")
+        });
+        stats
+    }
+
+    /// Waits until nothing is open any more.
+    #[track_caller]
+    pub fn wait_idle(&self) {
+        eventually("nothing is open", || self.open().is_empty());
+    }
+}
+
+fn join_chunks(mut body: &str) -> String {
+    let mut out = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap_or(0);
+        out.push_str(rest.get(..size).unwrap_or_default());
+        body = rest.get(size + 2..).unwrap_or_default();
+    }
+    out
+}
