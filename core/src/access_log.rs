@@ -31,6 +31,8 @@ pub enum AccessLogType {
     /// Not said.
     #[default]
     NotSet,
+    /// A TCP proxy accepted a connection.
+    TcpConnectionStart,
     /// A TCP proxy connected upstream.
     TcpUpstreamConnected,
     /// A TCP connection lives on.
@@ -58,6 +60,7 @@ impl AccessLogType {
     pub fn name(self) -> &'static str {
         match self {
             Self::NotSet => "NotSet",
+            Self::TcpConnectionStart => "TcpConnectionStart",
             Self::TcpUpstreamConnected => "TcpUpstreamConnected",
             Self::TcpPeriodic => "TcpPeriodic",
             Self::TcpConnectionEnd => "TcpConnectionEnd",

@@ -224,9 +224,14 @@ pub enum PoolFailureReason {
     /// No host is available.
     #[error("no healthy upstream")]
     NoHealthyHost,
-    /// A circuit breaker refused.
+    /// The circuit breaker `max_connections` refused, before a host was picked. `upstream_cx_overflow` is counted, and
+    /// nobody tries again.
+    #[error("connection overflow")]
+    ConnectionOverflow,
+    /// The circuit breaker `max_pending_requests` or `max_requests` refused. `upstream_rq_pending_overflow` is counted;
+    /// for retries it is a failed attempt like any other.
     #[error("overflow")]
-    Overflow,
+    PendingOverflow,
     /// This proxy could not connect (no descriptor, no local port).
     #[error("local connection failure")]
     LocalConnectionFailure,

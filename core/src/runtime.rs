@@ -35,8 +35,15 @@ pub const INTERNAL_HOP_LIMIT: Feature = Feature {
     doc: "a connection through more than underpass.max_internal_hops internal listeners is refused",
 };
 
+/// The `internal_upstream` transport passes on metadata of the request and the route as well.
+pub const INTERNAL_UPSTREAM_REQUEST_METADATA: Feature = Feature {
+    key: "underpass.features.internal_upstream_request_metadata",
+    default: true,
+    doc: "internal_upstream's passthrough_metadata also knows the kinds request and route",
+};
+
 /// Every feature. `--compat envoy` turns them off.
-pub const FEATURES: &[Feature] = &[DRAIN_ON_TERM, INTERNAL_HOP_LIMIT];
+pub const FEATURES: &[Feature] = &[DRAIN_ON_TERM, INTERNAL_HOP_LIMIT, INTERNAL_UPSTREAM_REQUEST_METADATA];
 
 /// How many internal listeners a connection may pass (`underpass.max_internal_hops`), where nothing is set.
 pub const DEFAULT_MAX_INTERNAL_HOPS: u64 = 32;

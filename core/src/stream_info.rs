@@ -4,6 +4,7 @@
 //! to one worker, so its fields are cells: everybody on the connection's way holds the same `Rc`.
 
 use std::{
+    borrow::Cow,
     cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
@@ -81,6 +82,8 @@ pub struct UpstreamInfo {
     pub wire_bytes_received: Cell<u64>,
     /// How the upstream connection ended.
     pub detected_close: Cell<DetectedClose>,
+    /// Why this proxy closed the upstream connection, in Envoy's words.
+    pub local_close_reason: RefCell<Option<Cow<'static, str>>>,
 }
 
 /// Downstream addresses. `remote` and `local` may be replaced by listener filters; the `direct` ones never are.
@@ -139,6 +142,8 @@ pub struct StreamInfo {
     pub downstream_transport_failure_reason: RefCell<Option<String>>,
     /// How the downstream connection ended.
     pub downstream_detected_close: Cell<DetectedClose>,
+    /// Why this proxy closed the downstream connection, in Envoy's words (`tcp_session_idle_timeout`).
+    pub downstream_local_close_reason: RefCell<Option<Cow<'static, str>>>,
     /// The application protocol in use (`HTTP/1.1`), where there is one.
     pub protocol: Cell<Option<&'static str>>,
     /// Identifies the stream in logs (`%STREAM_ID%`), where a filter made one.
@@ -179,6 +184,7 @@ impl StreamInfo {
             connection_termination_details: RefCell::default(),
             downstream_transport_failure_reason: RefCell::default(),
             downstream_detected_close: Cell::default(),
+            downstream_local_close_reason: RefCell::default(),
             protocol: Cell::new(None),
             stream_id: RefCell::default(),
             completed_after: Cell::new(None),
