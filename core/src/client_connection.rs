@@ -1,6 +1,6 @@
 //! Client connection factories: how a connection to an upstream host is opened, by the kind of its address.
 
-use std::{io, rc::Rc, sync::Arc};
+use std::{io, net::SocketAddr, os::fd::BorrowedFd, rc::Rc, sync::Arc};
 
 use crate::{
     address::{Address, AddressKind},
@@ -38,15 +38,45 @@ pub struct ConnectedSocket {
     pub remote_address: Address,
 }
 
-/// Why connecting failed.
+/// Why connecting failed. The texts are Envoy's; a factory that has no error of the system makes one from the number that
+/// fits best (`EINVAL`, …), since its words end up in logs.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {source}", if *.immediate { "immediate connect error" } else { "delayed connect error" })]
-pub struct ConnectError {
-    /// Whether it failed at once, rather than after waiting; Envoy names the two differently.
-    pub immediate: bool,
-    /// What the system says.
-    #[source]
-    pub source: io::Error,
+pub enum ConnectError {
+    /// It failed at once.
+    #[error("immediate connect error: {}|remote address:{address}", system_message(.source))]
+    Immediate {
+        /// Where to.
+        address: Address,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It failed after some waiting.
+    #[error("delayed connect error: {}", system_message(.0))]
+    Delayed(#[source] io::Error),
+    /// The source address cannot be used; the fault is on this side.
+    #[error("failed to bind to {address}: {}", system_message(.source))]
+    Bind {
+        /// The source address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// What `strerror(3)` says, without the number that Rust adds.
+fn system_message(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" (os error ") {
+        Some((message, _)) => message.to_owned(),
+        None => text,
+    }
+}
+
+/// What a cluster wants of its kernel sockets: source address, keepalive and other options. For factories that open
+/// such sockets.
+pub trait SocketSetup: Send + Sync {
+    /// Prepares a socket before `connect(2)` to `remote`.
+    fn before_connect(&self, socket: BorrowedFd<'_>, remote: &Address) -> Result<(), ConnectError>;
 }
 
 /// Opens connections to one kind of address; one per process, shared by all workers.
@@ -77,4 +107,21 @@ inventory::submit! {
     NamedExtensions(|| {
         inventory::iter::<ClientConnectionFactoryRegistration>().map(|factory| &factory.registration).collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_told_in_envoys_words() {
+        let refused = || io::Error::from(rustix::io::Errno::CONNREFUSED);
+        let address = Address::internal("nope", "");
+        let immediate =
+            ConnectError::Immediate { address, source: io::Error::from(rustix::io::Errno::INVAL) };
+        insta::assert_snapshot!(immediate, @"immediate connect error: Invalid argument|remote address:envoy://nope/");
+        insta::assert_snapshot!(ConnectError::Delayed(refused()), @"delayed connect error: Connection refused");
+        let bind = ConnectError::Bind { address: ([9, 9, 9, 9], 0).into(), source: refused() };
+        insta::assert_snapshot!(bind, @"failed to bind to 9.9.9.9:0: Connection refused");
+    }
 }

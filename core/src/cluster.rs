@@ -3,25 +3,27 @@
 //! The engine implements these traits. A [`ClusterManager`] belongs to one worker; a [`Cluster`] is its view of one
 //! version of a cluster. Circuit breakers and stats are shared by all workers.
 
+mod circuit_breakers;
+mod host;
 mod traffic_stats;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    rc::Rc,
-    sync::{Arc, atomic::AtomicU32, atomic::AtomicU64},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, rc::Rc, sync::Arc, time::Duration};
 
-pub use traffic_stats::TrafficStats;
+pub use self::{
+    circuit_breakers::{CircuitBreakers, Limits, Resource, ResourceHold, Thresholds},
+    host::{Health, HealthFlag, Host, HostId, HostMonitor, HostStats, Locality, Outcome},
+    traffic_stats::TrafficStats,
+};
 
 use crate::{
     address::Address,
+    client_connection::SocketSetup,
     config::{Metadata, Value},
     connection::BoxFuture,
     io::BoxIo,
     stats::Scope,
     stream_info::StreamInfo,
+    transport_socket::UpstreamTransportSocket,
 };
 
 /// The clusters of one worker.
@@ -72,92 +74,41 @@ pub struct ClusterInfo {
     pub scope: Scope,
     /// Its stats, resolved.
     pub stats: TrafficStats,
+    /// How much it may have of everything.
+    pub circuit_breakers: CircuitBreakers,
+    /// What wraps its connections, TLS for example.
+    pub transport_socket: Option<Arc<dyn UpstreamTransportSocket>>,
+    /// What it wants of its kernel sockets.
+    pub socket_setup: Option<Arc<dyn SocketSetup>>,
     /// Protocol options of other crates, as they are in the configuration, by name.
     pub extension_protocol_options: BTreeMap<String, crate::config::RawTypedConfig>,
+}
+
+impl ClusterInfo {
+    /// A cluster with Envoy's defaults; `stats` is the root of all stats.
+    pub fn new(name: impl Into<Arc<str>>, stats: &Scope) -> Self {
+        let name = name.into();
+        let scope = stats.scope(&format!("cluster.{name}"));
+        Self {
+            observability_name: Arc::clone(&name),
+            name,
+            metadata: Metadata::default(),
+            connect_timeout: Duration::from_secs(5),
+            buffer_limit: 1024 * 1024,
+            stats: TrafficStats::new(&scope),
+            circuit_breakers: CircuitBreakers::new(&scope, Limits::default(), Limits::default()),
+            transport_socket: None,
+            socket_setup: None,
+            scope,
+            extension_protocol_options: BTreeMap::new(),
+        }
+    }
 }
 
 impl fmt::Debug for ClusterInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ClusterInfo").field(&self.name).finish()
     }
-}
-
-/// Identifies a host in this process; never used again.
-pub type HostId = u64;
-
-/// One upstream host. It survives updates that leave its address and metadata alone.
-pub struct Host {
-    /// Identifies it.
-    pub id: HostId,
-    /// Where to connect.
-    pub address: Address,
-    /// Further addresses of the same host, tried after the first.
-    pub additional_addresses: Vec<Address>,
-    /// Its name, where the configuration or DNS gave one.
-    pub hostname: Arc<str>,
-    /// The endpoint's metadata.
-    pub metadata: Arc<Metadata>,
-    /// Where it stands.
-    pub locality: Arc<Locality>,
-    /// Its priority, 0 is used first.
-    pub priority: u32,
-    /// Its weight among the hosts of its locality.
-    pub weight: AtomicU32,
-    /// Bits of [`HealthFlag`].
-    pub health: AtomicU32,
-    /// Its stats.
-    pub stats: HostStats,
-}
-
-impl fmt::Debug for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Host").field(&self.id).field(&self.address).finish()
-    }
-}
-
-/// Why a host is not healthy; bits in [`Host::health`]. Names are those of `/clusters`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum HealthFlag {
-    /// An active health check failed.
-    FailedActiveHealthCheck = 1,
-    /// Outlier detection ejected it.
-    FailedOutlierCheck = 1 << 1,
-    /// The control plane says so.
-    FailedEdsHealth = 1 << 2,
-    /// The control plane says it is degraded.
-    DegradedEdsHealth = 1 << 3,
-    /// A health check says it is degraded.
-    DegradedActiveHealthCheck = 1 << 4,
-    /// It is being removed but still healthy.
-    PendingDynamicRemoval = 1 << 5,
-    /// It was not health-checked yet.
-    PendingActiveHealthCheck = 1 << 6,
-    /// The control plane says it drains.
-    EdsStatusDraining = 1 << 7,
-}
-
-/// Counters of one host, as in `/clusters`.
-#[derive(Debug, Default)]
-#[expect(missing_docs, reason = "the names are those of /clusters")]
-pub struct HostStats {
-    pub cx_active: AtomicU64,
-    pub cx_connect_fail: AtomicU64,
-    pub cx_total: AtomicU64,
-    pub rq_active: AtomicU64,
-    pub rq_error: AtomicU64,
-    pub rq_success: AtomicU64,
-    pub rq_timeout: AtomicU64,
-    pub rq_total: AtomicU64,
-}
-
-/// Where hosts stand.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the names are those of the configuration")]
-pub struct Locality {
-    pub region: String,
-    pub zone: String,
-    pub sub_zone: String,
 }
 
 /// On whose behalf a host is picked, and by what.
@@ -212,7 +163,8 @@ pub enum ClosedBy {
 pub struct PoolFailure {
     /// What kind of failure.
     pub reason: PoolFailureReason,
-    /// In Envoy's words, for `%UPSTREAM_TRANSPORT_FAILURE_REASON%`.
+    /// In Envoy's words with underscores for spaces, for `%UPSTREAM_TRANSPORT_FAILURE_REASON%`:
+    /// `delayed_connect_error:_Connection_refused`.
     pub transport_failure_reason: Option<String>,
     /// The host that was tried, if one was picked.
     pub host: Option<Arc<Host>>,

@@ -53,6 +53,7 @@ traffic_stats! {
         upstream_cx_none_healthy
         upstream_cx_overflow
         upstream_cx_pool_overflow
+        upstream_cx_preconnect_skipped
         upstream_cx_protocol_error
         upstream_cx_rx_bytes_total
         upstream_cx_total
@@ -61,10 +62,14 @@ traffic_stats! {
         upstream_flow_control_drained_total
         upstream_flow_control_paused_reading_total
         upstream_flow_control_resumed_reading_total
+        upstream_http3_broken
         upstream_internal_redirect_failed_total
         upstream_internal_redirect_succeeded_total
+        upstream_queue_overloaded
         upstream_rq_0rtt
+        upstream_rq_active_overflow
         upstream_rq_cancelled
+        upstream_rq_completed
         upstream_rq_maintenance_mode
         upstream_rq_max_duration_reached
         upstream_rq_pending_failure_eject
@@ -79,10 +84,10 @@ traffic_stats! {
         upstream_rq_retry_overflow
         upstream_rq_retry_success
         upstream_rq_rx_reset
+        upstream_rq_rx_reset_no_error
         upstream_rq_timeout
         upstream_rq_total
         upstream_rq_tx_reset
-        upstream_http3_broken
     }
     gauges {
         upstream_cx_active
@@ -94,5 +99,6 @@ traffic_stats! {
     histograms {
         upstream_cx_connect_ms: Milliseconds
         upstream_cx_length_ms: Milliseconds
+        upstream_rq_per_cx: Unspecified
     }
 }
