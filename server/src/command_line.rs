@@ -229,12 +229,15 @@ impl Options {
 
     /// The path of the configuration for messages.
     pub fn config_name(&self) -> String {
-        self.config_path.as_ref().map_or_else(|| "--config-yaml".to_owned(), |path| path.display().to_string())
+        self.config_path
+            .as_ref()
+            .map_or_else(|| "--config-yaml".to_owned(), |path| path.display().to_string())
     }
 
     /// The options as `/server_info` shows them.
     pub fn to_json(&self) -> serde_json::Value {
-        let text = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
+        let text =
+            |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
         serde_json::json!({
             "base_id": self.ignored.base_id.unwrap_or(0).to_string(),
             "concurrency": self.workers(),
@@ -278,7 +281,8 @@ mod tests {
 
     #[test]
     fn envoys_usual_command_line_is_understood() {
-        let line = ["-c", "x.yaml", "--concurrency", "2", "-l", "info", "--base-id", "7", "--disable-hot-restart"];
+        let line =
+            ["-c", "x.yaml", "--concurrency", "2", "-l", "info", "--base-id", "7", "--disable-hot-restart"];
         let options = parse(&line).unwrap();
         assert_eq!((options.workers(), options.config_name()), (2, "x.yaml".to_owned()));
         assert!(options.ignored_options.is_empty());

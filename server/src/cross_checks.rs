@@ -24,7 +24,11 @@ pub fn check(bootstrap: &Bootstrap, document: &Document, report: &mut Report) {
     for reference in &graph.to_listeners {
         if !graph.internal_listeners.contains(&reference.target) {
             let hint = "connections to it fail until it exists";
-            warn(report, &reference.path, format!("there is no internal listener '{}'; {hint}", reference.target));
+            warn(
+                report,
+                &reference.path,
+                format!("there is no internal listener '{}'; {hint}", reference.target),
+            );
         }
     }
     for cycle in graph.cycles() {
@@ -67,12 +71,21 @@ impl<'a> Graph<'a> {
         let clusters = resources.clusters.iter().enumerate();
         Self {
             clusters: resources.clusters.iter().map(|cluster| cluster.name.clone()).collect(),
-            internal_listeners: resources.listeners.iter().filter_map(internal_name).map(str::to_owned).collect(),
+            internal_listeners: resources
+                .listeners
+                .iter()
+                .filter_map(internal_name)
+                .map(str::to_owned)
+                .collect(),
             to_clusters: listeners
-                .flat_map(|(index, listener)| cluster_references(listener, &path.field("listeners").index(index)))
+                .flat_map(|(index, listener)| {
+                    cluster_references(listener, &path.field("listeners").index(index))
+                })
                 .collect(),
             to_listeners: clusters
-                .flat_map(|(index, cluster)| listener_references(cluster, &path.field("clusters").index(index)))
+                .flat_map(|(index, cluster)| {
+                    listener_references(cluster, &path.field("clusters").index(index))
+                })
                 .collect(),
         }
     }
@@ -90,7 +103,9 @@ impl<'a> Graph<'a> {
                 reported.extend(way.iter().map(|hop| hop.listener));
                 let mut names: Vec<_> = way
                     .iter()
-                    .flat_map(|hop| [format!("listener {}", hop.listener), format!("cluster {}", hop.cluster)])
+                    .flat_map(|hop| {
+                        [format!("listener {}", hop.listener), format!("cluster {}", hop.cluster)]
+                    })
                     .collect();
                 names.push(format!("listener {start}"));
                 found.push(Cycle { names, path: way[0].path.clone() });
@@ -145,7 +160,8 @@ fn way_back<'a>(start: &str, hops: &BTreeMap<&'a str, Vec<Hop<'a>>>) -> Option<V
 fn cluster_references<'a>(listener: &'a Listener, path: &ConfigPath) -> Vec<Reference<'a>> {
     let chains = listener.filter_chains.iter().enumerate();
     let chains = chains.map(|(index, chain)| (chain, path.field("filter_chains").index(index)));
-    let default = listener.default_filter_chain.iter().map(|chain| (chain, path.field("default_filter_chain")));
+    let default =
+        listener.default_filter_chain.iter().map(|chain| (chain, path.field("default_filter_chain")));
     let source = internal_name(listener).unwrap_or(&listener.name);
     chains
         .chain(default)
@@ -154,7 +170,10 @@ fn cluster_references<'a>(listener: &'a Listener, path: &ConfigPath) -> Vec<Refe
             filter.typed_config.cluster_references().into_iter().map(|reference| Reference {
                 source,
                 target: reference.cluster,
-                path: reference.field.split('.').fold(filter.typed_config.path().clone(), |path, part| step(&path, part)),
+                path: reference
+                    .field
+                    .split('.')
+                    .fold(filter.typed_config.path().clone(), |path, part| step(&path, part)),
             })
         })
         .collect()

@@ -1,4 +1,16 @@
 //! The engine of Underpass.
-
+#![allow(dead_code)]
+mod bootstrap_dump;
+mod command_line;
 pub mod config;
+mod cross_checks;
+mod lifecycle;
+mod load;
+mod logging;
+mod memory;
+mod runtime_layers;
+mod server_stats;
 pub mod socket_option;
+mod stats_config;
+mod timestamp;
+mod version;

@@ -62,7 +62,12 @@ pub fn load(options: &Options, extensions: &ExtensionSet) -> Result<Loaded, Load
 }
 
 fn read_tree(options: &Options) -> Result<Document, LoadError> {
-    let file = options.config_path.as_ref().filter(|path| !path.as_os_str().is_empty()).map(read_file).transpose()?;
+    let file = options
+        .config_path
+        .as_ref()
+        .filter(|path| !path.as_os_str().is_empty())
+        .map(read_file)
+        .transpose()?;
     let inline = options.config_yaml.as_deref().filter(|text| !text.is_empty());
     let inline = inline.map(|text| config::parse_yaml("--config-yaml", text)).transpose()?;
     match (file, inline) {
@@ -85,7 +90,10 @@ fn read_file(path: &PathBuf) -> Result<Document, LoadError> {
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
             let message = format!("the file is not UTF-8: byte {at} is the first that is not");
-            Err(LoadError::Unreadable { path: path.clone(), error: io::Error::new(io::ErrorKind::InvalidData, message) })
+            Err(LoadError::Unreadable {
+                path: path.clone(),
+                error: io::Error::new(io::ErrorKind::InvalidData, message),
+            })
         }
     }
 }
@@ -119,13 +127,18 @@ mod tests {
     fn inline_yaml_is_merged_over_the_file() {
         let file = "static_resources: {clusters: [{name: a}]}";
         let loaded = load_texts(Some(file), Some("static_resources: {clusters: [{name: b}]}")).unwrap();
-        let names: Vec<_> = loaded.bootstrap.static_resources.clusters.iter().map(|it| it.name.to_string()).collect();
+        let names: Vec<_> =
+            loaded.bootstrap.static_resources.clusters.iter().map(|it| it.name.to_string()).collect();
         assert_eq!(names, ["a", "b"]);
     }
 
     #[test]
     fn every_problem_of_a_file_is_reported_with_its_line() {
-        let text = "static_resources:\n  clusters:\n  - {name: a, no_such: 1}\n  - {name: b, type: STATICC}\n";
-        insta::assert_snapshot!(load_texts(Some(text), None).unwrap_err());
+        let text =
+            "stats_config: {stats_tag: []}\nstatic_resources:\n  clusters:\n  - {name: b, type: STATICC}\n";
+        insta::assert_snapshot!(load_texts(Some(text), None).unwrap_err(), @"
+        x.yaml:1:16: error: stats_config.stats_tag: unknown field \"stats_tag\"; did you mean `stats_tags`?
+        x.yaml:4:21: error: static_resources.clusters[0].type: unknown value `STATICC`; did you mean `STATIC`? Possible: STATIC, STRICT_DNS, LOGICAL_DNS
+        ");
     }
 }

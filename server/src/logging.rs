@@ -16,7 +16,9 @@ use std::{
 };
 
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{Layer, Registry, filter::Targets, layer::SubscriberExt, reload, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Layer, Registry, filter::Targets, layer::SubscriberExt, reload, util::SubscriberInitExt,
+};
 
 pub use components::COMPONENTS;
 use pattern::Pattern;

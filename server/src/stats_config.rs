@@ -3,14 +3,19 @@
 use underpass_core::{
     build_context::BuildError,
     config::ConfigPath,
-    stats::{BucketBounds, BucketSettings, NamePattern, StatsMatcher, StoreOptions, TagRules, TagSpecifier, TagValue, Text},
+    stats::{
+        BucketBounds, BucketSettings, NamePattern, StatsMatcher, StoreOptions, TagRules, TagSpecifier,
+        TagValue, Text,
+    },
 };
 
 use crate::{
     command_line::Options,
     config::{
         bootstrap::Bootstrap,
-        stats::{HistogramBucketSettings, StatsConfig, StatsMatcher as MatcherConfig, TagSpecifier as TagConfig},
+        stats::{
+            HistogramBucketSettings, StatsConfig, StatsMatcher as MatcherConfig, TagSpecifier as TagConfig,
+        },
         string_matcher::StringMatcher,
     },
 };
@@ -20,7 +25,8 @@ pub fn store_options(bootstrap: &Bootstrap, options: &Options) -> Result<StoreOp
     let config = &bootstrap.stats_config;
     let path = ConfigPath::root().field("stats_config");
     let tags = tag_rules(config, options, &path.field("stats_tags"))?;
-    let matcher = config.stats_matcher.as_ref().map(|matcher| stats_matcher(matcher, &path.field("stats_matcher")));
+    let matcher =
+        config.stats_matcher.as_ref().map(|matcher| stats_matcher(matcher, &path.field("stats_matcher")));
     let buckets = buckets(&config.histogram_bucket_settings, &path.field("histogram_bucket_settings"))?;
     Ok(StoreOptions { tags, matcher: matcher.transpose()?.unwrap_or_default(), buckets })
 }
@@ -46,7 +52,10 @@ fn tag(config: &TagConfig) -> TagSpecifier {
 /// `--stats-tag name:value`.
 fn command_line_tag(text: &str) -> Result<TagSpecifier, BuildError> {
     let split = text.split_once(':').filter(|(name, value)| {
-        !name.is_empty() && name.chars().all(char::is_alphanumeric) && !value.is_empty() && !value.contains('.')
+        !name.is_empty()
+            && name.chars().all(char::is_alphanumeric)
+            && !value.is_empty()
+            && !value.contains('.')
     });
     let Some((name, value)) = split else {
         let form = "must be of the form tag:value, the tag alphanumeric, the value without a dot";
@@ -58,13 +67,20 @@ fn command_line_tag(text: &str) -> Result<TagSpecifier, BuildError> {
 fn stats_matcher(config: &MatcherConfig, path: &ConfigPath) -> Result<StatsMatcher, BuildError> {
     let patterns = |list: &[StringMatcher], field: &str| {
         let at = |index| path.field(field).field("patterns").index(index);
-        list.iter().enumerate().map(|(index, matcher)| pattern(matcher, &at(index))).collect::<Result<Vec<_>, _>>()
+        list.iter()
+            .enumerate()
+            .map(|(index, matcher)| pattern(matcher, &at(index)))
+            .collect::<Result<Vec<_>, _>>()
     };
     Ok(match config {
         MatcherConfig::RejectAll(true) => StatsMatcher::RejectAll,
         MatcherConfig::RejectAll(false) => StatsMatcher::AcceptAll,
-        MatcherConfig::InclusionList(list) => StatsMatcher::Include(patterns(&list.patterns, "inclusion_list")?),
-        MatcherConfig::ExclusionList(list) => StatsMatcher::Exclude(patterns(&list.patterns, "exclusion_list")?),
+        MatcherConfig::InclusionList(list) => {
+            StatsMatcher::Include(patterns(&list.patterns, "inclusion_list")?)
+        }
+        MatcherConfig::ExclusionList(list) => {
+            StatsMatcher::Exclude(patterns(&list.patterns, "exclusion_list")?)
+        }
     })
 }
 
@@ -90,9 +106,17 @@ fn pattern(config: &StringMatcher, path: &ConfigPath) -> Result<NamePattern, Bui
         (_, _, Some(suffix), ..) => NamePattern::Suffix(text(suffix)),
         (_, _, _, Some(contains), _) => NamePattern::Contains(text(contains)),
         (.., Some(regex)) => NamePattern::regex(&regex.regex).map_err(|error| {
-            BuildError::at(path.field("safe_regex").field("regex"), format!("not a regular expression: {error}"))
+            BuildError::at(
+                path.field("safe_regex").field("regex"),
+                format!("not a regular expression: {error}"),
+            )
         })?,
-        _ => return Err(BuildError::at(path.clone(), "one of exact, prefix, suffix, contains, safe_regex is required")),
+        _ => {
+            return Err(BuildError::at(
+                path.clone(),
+                "one of exact, prefix, suffix, contains, safe_regex is required",
+            ));
+        }
     })
 }
 

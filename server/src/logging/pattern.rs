@@ -105,7 +105,9 @@ where
                 Part::ThreadId => write!(out, "{}", rustix::thread::gettid().as_raw_nonzero())?,
                 Part::ProcessId => write!(out, "{}", std::process::id())?,
                 Part::Level => out.write_str(level_name(event))?,
-                Part::LevelLetter => out.write_char(level_name(event).as_bytes()[0].to_ascii_uppercase().into())?,
+                Part::LevelLetter => {
+                    out.write_char(level_name(event).as_bytes()[0].to_ascii_uppercase().into())?
+                }
                 Part::Component => out.write_str(metadata.target())?,
                 Part::File => out.write_str(metadata.file().unwrap_or("-"))?,
                 Part::FileName => {
