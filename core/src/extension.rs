@@ -3,7 +3,7 @@
 //! A kind of extension, a *category*, is a trait on config types, declared by any crate:
 //!
 //! ```
-//! use underpass_core::{__private::typetag, extension::Category};
+//! use underpass_core::extension::{Category, typetag};
 //!
 //! #[typetag::deserialize(tag = "@type")]
 //! pub trait GreeterConfig: std::fmt::Debug + Send + Sync {
@@ -18,7 +18,7 @@
 //! An extension is an implementation of it with the [`extension`](macro@crate::extension) attribute, in the same crate or another:
 //!
 //! ```
-//! # use underpass_core::{__private::typetag, extension::Category};
+//! # use underpass_core::extension::{Category, typetag};
 //! # #[typetag::deserialize(tag = "@type")]
 //! # pub trait GreeterConfig: std::fmt::Debug + Send + Sync { fn greet(&self) -> String; }
 //! # impl Category for dyn GreeterConfig { const NAME: &'static str = "greeter"; }
@@ -46,6 +46,9 @@ mod fields;
 mod ours;
 mod set;
 mod unknown_type;
+
+/// For crates that declare a category.
+pub use typetag;
 
 pub use self::{
     fields::{Fields, fields_of},

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Protobuf's limit, about 10,000 years.
-const MAX_SECONDS: u64 = 315_576_000_000;
+pub(crate) const MAX_SECONDS: u64 = 315_576_000_000;
 
 /// Reads a duration of seconds with up to nine digits after the point and an `s` at the end.
 ///

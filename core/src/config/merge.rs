@@ -16,7 +16,9 @@ pub fn merge(base: &Arc<Node>, overlay: &Arc<Node>) -> Arc<Node> {
         }
         (NodeValue::Map(first), NodeValue::Map(second)) => {
             let mut entries = first.clone();
-            second.iter().for_each(|entry| merge_entry(&mut entries, entry));
+            for entry in second {
+                merge_entry(&mut entries, entry);
+            }
             NodeValue::Map(entries)
         }
         _ => return Arc::clone(overlay),

@@ -45,6 +45,14 @@ pub(crate) fn nearest<'n>(typed: &str, names: impl IntoIterator<Item = &'n str>)
         .map(|(_, name)| name)
 }
 
+/// The one of the message names `names` that `typed` was probably meant to be: one whose last part is nearly the same.
+pub(crate) fn nearest_type<'n>(typed: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    let last = |name: &str| name.rsplit_once('.').map_or(name, |(_, last)| last).to_owned();
+    let typed_last = last(typed);
+    let close = names.into_iter().filter(|name| nearest(&typed_last, [last(name).as_str()]).is_some());
+    close.min_by_key(|name| (distance(&typed_last, &last(name)), distance(typed, name), *name))
+}
+
 /// How many letters have to be put in, taken out, changed or swapped with their neighbour.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());

@@ -151,13 +151,17 @@ impl Node {
             }
             NodeValue::List(elements) => {
                 hasher.write_u8(3);
-                elements.iter().for_each(|element| hasher.write(&element.stable_hash().to_le_bytes()));
+                for element in elements {
+                    hasher.write(&element.stable_hash().to_le_bytes());
+                }
             }
             NodeValue::Map(entries) => {
                 hasher.write_u8(4);
                 let mut hashes: Vec<u64> = entries.iter().map(Entry::stable_hash).collect();
                 hashes.sort_unstable();
-                hashes.iter().for_each(|hash| hasher.write(&hash.to_le_bytes()));
+                for hash in hashes {
+                    hasher.write(&hash.to_le_bytes());
+                }
             }
         }
         hasher.finish()

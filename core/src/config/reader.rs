@@ -11,6 +11,7 @@
 mod access;
 mod error;
 pub(crate) mod handoff;
+mod leaf;
 mod node;
 mod path;
 mod typed;
@@ -82,8 +83,11 @@ impl<'e> Reader<'e> {
         let mut report = self.report.borrow_mut();
         // Where the type itself has refused something, its words are enough.
         let refused: HashSet<ConfigPath> = report.errors().map(|error| error.path.clone()).collect();
+        // What seems to be missing from a message may be the very field that was refused there.
+        let incomplete: HashSet<ConfigPath> = refused.iter().map(ConfigPath::parent).collect();
         for error in unmet.diagnostics() {
-            if !refused.contains(&error.path) && !refused.contains(&error.path.parent()) {
+            let said = refused.contains(&error.path) || refused.contains(&error.path.parent());
+            if !said && !incomplete.contains(&error.path) {
                 report.push(error.clone());
             }
         }
@@ -106,8 +110,9 @@ impl<'e> Reader<'e> {
                 errors: RefCell::default(),
                 broken: RefCell::new(broken),
             };
-            let result =
-                handoff::while_reading(|| T::deserialize(NodeDeserializer { pass: &pass, node, path: base }));
+            let result = handoff::while_reading(|| {
+                NodeDeserializer { pass: &pass, node, path: base }.settle(|root| T::deserialize(root))
+            });
             let Pass { found, broken: now_broken, .. } = pass;
             broken = now_broken.into_inner();
             let found = found.into_inner();
@@ -136,7 +141,9 @@ impl<'e> Reader<'e> {
     fn conclude(&self, found: Vec<Diagnostic>) -> bool {
         let good = found.iter().all(|diagnostic| diagnostic.severity != Severity::Error);
         let mut report = self.report.borrow_mut();
-        found.into_iter().for_each(|diagnostic| report.push(diagnostic));
+        for diagnostic in found {
+            report.push(diagnostic);
+        }
         good
     }
 }
@@ -161,6 +168,10 @@ impl Pass<'_> {
 
     fn error(&self, path: Path<'_>, location: Location, message: String) {
         self.push(Severity::Error, path.to_config_path(), location, message);
+    }
+
+    fn found_count(&self) -> usize {
+        self.found.borrow().len()
     }
 
     fn error_count(&self) -> usize {

@@ -1,6 +1,6 @@
 //! What a scalar's text means: the rules of YAML for plain words and of proto3 JSON for quoted ones.
 
-/// The booleans that Envoy's YAML reader (yaml-cpp) knows, for plain words only: it keeps to YAML 1.1 here.
+/// The booleans that Envoy's YAML reader (yaml-cpp) knows: it keeps to YAML 1.1 here.
 pub(crate) fn boolean(text: &str) -> Option<bool> {
     const PAIRS: [(&str, &str); 4] = [("true", "false"), ("yes", "no"), ("on", "off"), ("y", "n")];
     PAIRS.iter().find_map(|(yes, no)| {
@@ -43,8 +43,8 @@ pub(crate) fn integer(text: &str, plain: bool) -> Option<i128> {
     } else if let Some(octal) = plain.then(|| digits.strip_prefix("0o")).flatten() {
         radix(octal, 8)?
     } else if digits.bytes().all(|b| b.is_ascii_digit()) {
-        let leading_zero = digits.len() > 1 && digits.starts_with('0');
-        radix(digits, if leading_zero && plain { 8 } else { 10 })?
+        let octal = if plain && digits.len() > 1 { digits.strip_prefix('0') } else { None };
+        octal.and_then(|octal| radix(octal, 8)).or_else(|| radix(digits, 10))?
     } else {
         whole(float(digits, plain)?)?
     };
@@ -66,8 +66,8 @@ pub(crate) fn whole(number: f64) -> Option<i128> {
     (number.fract() == 0.0 && number.abs() <= 18_446_744_073_709_551_616.0).then_some(number as i128)
 }
 
-/// The number that a scalar is, infinities and NaN included.
-pub(crate) fn float(text: &str, plain: bool) -> Option<f64> {
+/// The number that a decimal, an infinity or NaN is.
+fn float(text: &str, plain: bool) -> Option<f64> {
     match text {
         "NaN" => return Some(f64::NAN),
         "Infinity" => return Some(f64::INFINITY),
@@ -80,6 +80,11 @@ pub(crate) fn float(text: &str, plain: bool) -> Option<f64> {
     // Rust's own reading also takes the words "inf", "infinity" and "nan".
     let numeric = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.' | b'e' | b'E'));
     if numeric { text.parse().ok() } else { None }
+}
+
+/// The number that a scalar is, whole or not.
+pub(crate) fn number(text: &str, plain: bool) -> Option<f64> {
+    integer(text, plain).map(|number| number as f64).or_else(|| float(text, plain))
 }
 
 /// A scalar without a field that says its type: what YAML and JSON agree on, else text.

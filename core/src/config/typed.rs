@@ -161,7 +161,7 @@ impl RawTypedConfig {
     }
 
     fn from_handoff(handoff: Handoff) -> Self {
-        Self { node: handoff.node, path: handoff.path, type_name: handoff.type_name.into() }
+        Self { node: handoff.node, path: handoff.path, type_name: handoff.type_name }
     }
 
     fn synthetic(type_url: &str) -> Self {
@@ -176,10 +176,9 @@ impl RawTypedConfig {
 impl<'de> Deserialize<'de> for RawTypedConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut handoff = handoff::node(deserializer)?;
-        handoff.type_name =
-            handoff.node.get("@type").and_then(|url| url.as_text()).map_or("", type_name).to_owned();
-        if handoff.type_name.is_empty() {
-            handoff::complain("`@type` is missing: it names the type of this config".to_owned())?;
+        match handoff.node.get("@type").and_then(|url| url.as_text()).map(type_name) {
+            Some(name) if !name.is_empty() => handoff.type_name = name.into(),
+            _ => handoff::complain("`@type` is missing: it names the type of this config".to_owned())?,
         }
         Ok(Self::from_handoff(handoff))
     }

@@ -59,8 +59,7 @@ impl Value {
         if let Some(value) = scalar::boolean(text) {
             return Self::Bool(value);
         }
-        let integer = scalar::integer(text, true).map(|number| number as f64);
-        match integer.or_else(|| scalar::float(text, true)) {
+        match scalar::number(text, true) {
             Some(number) => Self::Number(number),
             None => Self::String(text.to_owned()),
         }

@@ -62,7 +62,9 @@ pub fn parse_yaml(file_name: &str, text: &str) -> Result<Document, Report> {
     for event in Parser::new_from_str(text) {
         match event {
             Ok((event, span)) => builder.event(event, span),
-            Err(error) => builder.fatal(error.marker(), format!("this is no valid YAML: {}", error.info())),
+            Err(error) => {
+                builder.fatal(mark(error.marker()), format!("this is no valid YAML: {}", error.info()));
+            }
         }
         if builder.stopped {
             break;
@@ -140,11 +142,14 @@ impl TreeBuilder {
     fn event(&mut self, event: Event<'_>, span: Span) {
         let mark = mark(&span.start);
         match event {
-            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
             Event::DocumentStart(_) if self.root.is_some() => {
-                self.fatal(&span.start, "a second document begins here; a config is one document".to_owned());
+                self.fatal(mark, "a second document begins here; a config is one document".to_owned());
             }
-            Event::DocumentStart(_) => {}
+            Event::Nothing
+            | Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentStart(_)
+            | Event::DocumentEnd => {}
             Event::Scalar(text, style, anchor, tag) => {
                 let built = self.scalar(&text, style, tag.as_deref(), mark);
                 self.place(built, anchor, mark);
@@ -189,12 +194,7 @@ impl TreeBuilder {
 
     fn begin(&mut self, anchor: usize, mark: Mark, content: Content) {
         if self.open.len() >= MAX_DEPTH {
-            self.report.error(
-                ConfigPath::root(),
-                Some(Location { file: Arc::clone(&self.file), mark }),
-                format!("more than {MAX_DEPTH} levels are nested here"),
-            );
-            self.stopped = true;
+            self.fatal(mark, format!("more than {MAX_DEPTH} levels are nested here"));
         }
         self.open.push(Open { anchor, mark, content, size: 1, height: 0 });
     }
@@ -232,11 +232,9 @@ impl TreeBuilder {
         };
         self.aliased = self.aliased.saturating_add(built.size);
         if self.aliased > MAX_ALIASED_NODES {
-            self.error(mark, format!("the aliases up to here stand for more than {MAX_ALIASED_NODES} nodes"));
-            self.stopped = true;
+            self.fatal(mark, format!("the aliases up to here stand for more than {MAX_ALIASED_NODES} nodes"));
         } else if self.open.len() + built.height > MAX_DEPTH {
-            self.error(mark, format!("more than {MAX_DEPTH} levels are nested here"));
-            self.stopped = true;
+            self.fatal(mark, format!("more than {MAX_DEPTH} levels are nested here"));
         } else {
             self.place(built, 0, mark);
         }
@@ -312,8 +310,9 @@ impl TreeBuilder {
         self.report.error(ConfigPath::root(), Some(location), message);
     }
 
-    fn fatal(&mut self, marker: &Marker, message: String) {
-        self.error(mark(marker), message);
+    /// An error after which nothing more can be said.
+    fn fatal(&mut self, mark: Mark, message: String) {
+        self.error(mark, message);
         self.stopped = true;
     }
 }

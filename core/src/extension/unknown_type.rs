@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{ExtensionSet, ours};
-use crate::config::{known, nearest_name};
+use crate::config::{known, nearest_type};
 
 /// No linked extension of the category has this type.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl UnknownType {
             Hint::NotLinked(package)
         } else if known::message(type_name).is_some() {
             Hint::Envoy
-        } else if let Some(nearest) = nearest_name(type_name, set.types().filter_map(of_category)) {
+        } else if let Some(nearest) = nearest_type(type_name, set.types().filter_map(of_category)) {
             Hint::Nearest(nearest)
         } else {
             Hint::None
@@ -62,18 +62,18 @@ impl fmt::Display for UnknownType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "unknown {} type `{}`", self.category, self.type_name)?;
         match self.hint {
-            Hint::Other(category) => write!(f, "; it is a {category}")?,
+            Hint::Other(category) => write!(f, ": it is a {category}")?,
             Hint::NotLinked(package) => {
                 let module = package.replace('-', "_");
-                write!(f, "; the crate {package} provides it: link it with `use {module} as _;`")?;
+                write!(f, ": the crate {package} provides it, which `use {module} as _;` links")?;
             }
-            Hint::Envoy => write!(f, "; Envoy knows this type, Underpass does not implement it yet")?,
-            Hint::Nearest(name) => write!(f, "; did you mean `{name}`?")?,
+            Hint::Envoy => write!(f, ": Envoy knows this type, Underpass does not implement it yet")?,
+            Hint::Nearest(name) => write!(f, ": did you mean `{name}`?")?,
             Hint::None => {}
         }
         match &self.linked[..] {
-            [] => write!(f, "; no {} is linked", self.category),
-            linked => write!(f, "; linked: {}", linked.join(", ")),
+            [] => write!(f, " (no {} is linked)", self.category),
+            linked => write!(f, " (linked: {})", linked.join(", ")),
         }
     }
 }

@@ -167,7 +167,7 @@ fn unmet_by_scalar(scalar: Scalar, constraints: Constraints, node: &Node) -> Vec
         Scalar::Bool => {
             scalar::boolean(text).map(|value| demand::boolean(constraints, value)).unwrap_or_default()
         }
-        _ => scalar::float(text, *plain)
+        _ => scalar::number(text, *plain)
             .map(|value| demand::number(constraints, value, ""))
             .unwrap_or_default(),
     }
@@ -175,7 +175,10 @@ fn unmet_by_scalar(scalar: Scalar, constraints: Constraints, node: &Node) -> Vec
 
 fn unmet_by_enum(name: &str, constraints: Constraints, node: &Node) -> Vec<String> {
     let Some(text) = node.as_text() else { return Vec::new() };
-    let number = enumeration(name).and_then(|values| values.number(text)).or_else(|| text.parse().ok());
+    // Envoy reads the names of enum values in any case.
+    let by_name = |(value, number): (&str, i32)| value.eq_ignore_ascii_case(text).then_some(number);
+    let number = enumeration(name).and_then(|values| values.values().find_map(by_name));
+    let number = number.or_else(|| text.parse().ok());
     number.map(|number| demand::enum_number(constraints, name, number)).unwrap_or_default()
 }
 

@@ -33,7 +33,7 @@ impl<'de> SeqAccess<'de> for ElementAccess<'_> {
         for (index, node) in self.rest.by_ref() {
             let path = Path::Index(&self.parent.path, index);
             if !self.parent.pass.is_broken(path) {
-                return seed.deserialize(NodeDeserializer { node, path, ..self.parent }).map(Some);
+                return self.parent.child(node, path, |element| seed.deserialize(element)).map(Some);
             }
         }
         Ok(None)
@@ -65,7 +65,8 @@ impl<'de> MapAccess<'de> for EntryAccess<'_> {
             let path = Path::Key(&self.parent.path, &entry.key);
             if !self.parent.pass.is_broken(path) {
                 self.value = Some(entry);
-                return seed.deserialize(KeyDeserializer { entry, path, parent: self.parent }).map(Some);
+                let read = |_: NodeDeserializer<'_>| seed.deserialize(KeyDeserializer(&entry.key));
+                return self.parent.child(&entry.value, path, read).map(Some);
             }
         }
         Ok(None)
@@ -75,41 +76,21 @@ impl<'de> MapAccess<'de> for EntryAccess<'_> {
         let entry =
             self.value.take().ok_or_else(|| Error::custom("a map's value was read before its key"))?;
         let path = Path::Key(&self.parent.path, &entry.key);
-        seed.deserialize(NodeDeserializer { node: &entry.value, path, ..self.parent })
+        self.parent.child(&entry.value, path, |value| seed.deserialize(value))
     }
 }
 
 /// A key of a map: a text, a whole number or a boolean.
-struct KeyDeserializer<'r> {
-    entry: &'r Entry,
-    path: Path<'r>,
-    parent: NodeDeserializer<'r>,
-}
-
-impl KeyDeserializer<'_> {
-    fn settle<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
-        let here = NodeDeserializer { node: &self.entry.value, path: self.path, ..self.parent };
-        here.settle(|_| result)
-    }
-
-    fn integer<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value, Error> {
-        let key = &*self.entry.key;
-        self.settle(match scalar::integer(key, true) {
-            Some(number) if i64::try_from(number).is_ok() => {
-                visitor.visit_i64(i64::try_from(number).unwrap_or_default())
-            }
-            Some(number) if u64::try_from(number).is_ok() => {
-                visitor.visit_u64(u64::try_from(number).unwrap_or_default())
-            }
-            _ => Err(Error::custom(format_args!("expected a whole number as key, not {key:?}"))),
-        })
-    }
-}
+struct KeyDeserializer<'r>(&'r str);
 
 macro_rules! deserialize_integer_keys {
     ($($method:ident)+) => { $(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-            self.integer(visitor)
+            match scalar::integer(self.0, true).map(|number| (i64::try_from(number), u64::try_from(number))) {
+                Some((Ok(number), _)) => visitor.visit_i64(number),
+                Some((_, Ok(number))) => visitor.visit_u64(number),
+                _ => Err(Error::custom(format_args!("expected a whole number as key, not {:?}", self.0))),
+            }
         }
     )+ };
 }
@@ -118,15 +99,15 @@ impl<'de> Deserializer<'de> for KeyDeserializer<'_> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.settle(visitor.visit_str(&self.entry.key))
+        visitor.visit_str(self.0)
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.settle(match &*self.entry.key {
+        match self.0 {
             "true" => visitor.visit_bool(true),
             "false" => visitor.visit_bool(false),
             key => Err(Error::custom(format_args!("expected true or false as key, not {key:?}"))),
-        })
+        }
     }
 
     /// Only derived code for structs asks for identifiers, and it does so in a map only for `#[serde(flatten)]`.
@@ -218,7 +199,7 @@ impl<'de> MapAccess<'de> for FieldAccess<'_> {
         let (field, entry) =
             self.value.take().ok_or_else(|| Error::custom("a field's value was read before its name"))?;
         let path = Path::Field(&self.parent.path, field);
-        seed.deserialize(NodeDeserializer { node: &entry.value, path, ..self.parent })
+        self.parent.child(&entry.value, path, |value| seed.deserialize(value))
     }
 }
 
@@ -290,8 +271,7 @@ impl NameAccess<'_> {
                 self.variant
             )));
         };
-        let path = Path::Field(&self.parent.path, self.variant);
-        read(NodeDeserializer { node: &entry.value, path, ..self.parent })
+        self.parent.child(&entry.value, Path::Field(&self.parent.path, self.variant), read)
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct Handoff {
     pub(crate) node: Arc<Node>,
     pub(crate) path: ConfigPath,
     /// For typed configs: the message name that the config was resolved to.
-    pub(crate) type_name: String,
+    pub(crate) type_name: Arc<str>,
 }
 
 thread_local! {

@@ -1,11 +1,7 @@
-//! The deserializer of one node.
+//! The deserializer of one node: what kind of value serde asks for, and how the node gives it.
 
 use std::{fmt::Display, sync::Arc};
 
-use base64::{
-    Engine as _, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
 use serde::{
     Deserializer,
     de::{Error as _, Visitor, value::SeqDeserializer},
@@ -18,13 +14,9 @@ use super::{
     handoff::{self, Handoff},
     path::Path,
 };
-use crate::config::{Entry, Node, NodeValue, duration, scalar};
+use crate::config::{Entry, Node, NodeValue, scalar};
 
-const FORGIVING: GeneralPurposeConfig =
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, FORGIVING);
-const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, FORGIVING);
-
+/// One node with its path.
 #[derive(Clone, Copy)]
 pub(super) struct NodeDeserializer<'r> {
     pub(super) pass: &'r Pass<'r>,
@@ -33,18 +25,24 @@ pub(super) struct NodeDeserializer<'r> {
 }
 
 impl<'r> NodeDeserializer<'r> {
-    pub(super) fn error(&self, message: impl Display) {
-        self.pass.error(self.path, self.node.location(), message.to_string());
+    /// Reads a part of this node, and gives the errors that come out of it their place.
+    pub(super) fn child<T>(
+        &self,
+        node: &Arc<Node>,
+        path: Path<'_>,
+        read: impl FnOnce(NodeDeserializer<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if self.pass.is_broken(path) {
+            // It is known what is wrong, and there is nothing to go on with: this node breaks too.
+            return Err(Error::Message(String::new()));
+        }
+        NodeDeserializer { pass: self.pass, node, path }.settle(read)
     }
 
-    fn expected(&self, what: &str) {
-        self.error(format_args!("expected {what}, not {}", self.node.describe()));
-    }
-
-    /// Runs the reading of this node, and gives an error that comes out of it its place.
-    pub(super) fn settle<T>(&self, read: impl FnOnce(&Self) -> Result<T, Error>) -> Result<T, Error> {
+    /// Reads this node, and gives the errors that come out of it its place.
+    pub(super) fn settle<T>(self, read: impl FnOnce(Self) -> Result<T, Error>) -> Result<T, Error> {
         let errors = self.pass.error_count();
-        let found = self.pass.found.borrow().len();
+        let found = self.pass.found_count();
         let result = read(self);
         for complaint in handoff::complaints() {
             self.complain_once(errors, complaint);
@@ -66,72 +64,12 @@ impl<'r> NodeDeserializer<'r> {
         }
     }
 
-    fn text(&self) -> Option<(&'r str, bool)> {
-        match &self.node.value {
-            NodeValue::Scalar { text, plain } => Some((text, *plain)),
-            _ => None,
-        }
+    pub(super) fn error(&self, message: impl Display) {
+        self.pass.error(self.path, self.node.location(), message.to_string());
     }
 
-    /// The scalar's text; what is none is reported and read as empty.
-    fn string(&self, what: &str) -> &'r str {
-        match &self.node.value {
-            NodeValue::Scalar { text, .. } => text,
-            NodeValue::Null => "",
-            NodeValue::List(_) | NodeValue::Map(_) => {
-                self.expected(what);
-                ""
-            }
-        }
-    }
-
-    fn integer(&self, min: i128, max: i128) -> i128 {
-        if self.node.is_null() {
-            return 0;
-        }
-        let Some((text, plain)) = self.text() else {
-            self.expected("a whole number");
-            return 0;
-        };
-        match scalar::integer(text, plain) {
-            Some(number) if (min..=max).contains(&number) => return number,
-            Some(number) => self.error(format_args!("{number} is out of range: {min} to {max} is possible")),
-            None => self.expected("a whole number"),
-        }
-        0
-    }
-
-    fn float(&self) -> f64 {
-        match self.text() {
-            _ if self.node.is_null() => 0.0,
-            Some((text, plain)) => scalar::float(text, plain).unwrap_or_else(|| {
-                self.expected("a number");
-                0.0
-            }),
-            None => {
-                self.expected("a number");
-                0.0
-            }
-        }
-    }
-
-    fn boolean(&self) -> bool {
-        match self.text() {
-            _ if self.node.is_null() => false,
-            Some((text, true)) if scalar::boolean(text).is_some() => scalar::boolean(text) == Some(true),
-            _ => {
-                self.expected("true or false");
-                false
-            }
-        }
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        let text = self.string("bytes in base64");
-        STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).unwrap_or_else(|error| {
-            self.error(format_args!("expected bytes in base64, not {text:?}: {error}"));
-            Vec::new()
-        })
+    pub(super) fn expected(&self, what: &str) {
+        self.error(format_args!("expected {what}, not {}", self.node.describe()));
     }
 
     fn elements(&self) -> &'r [Arc<Node>] {
@@ -156,24 +94,9 @@ impl<'r> NodeDeserializer<'r> {
         }
     }
 
-    /// A `std::time::Duration` from `"1.5s"`.
-    fn duration<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value, Error> {
-        let text = self.string("a duration such as `1.5s`");
-        let duration = if text.is_empty() && !matches!(self.node.value, NodeValue::Scalar { .. }) {
-            std::time::Duration::ZERO
-        } else {
-            duration::parse(text).unwrap_or_else(|error| {
-                self.error(error);
-                std::time::Duration::ZERO
-            })
-        };
-        let parts = [duration.as_secs(), u64::from(duration.subsec_nanos())];
-        visitor.visit_seq(SeqDeserializer::new(parts.into_iter()))
-    }
-
     fn hand_over<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value, Error> {
         let path = self.path.to_config_path();
-        handoff::put(Handoff { node: Arc::clone(self.node), path, type_name: String::new() });
+        handoff::put(Handoff { node: Arc::clone(self.node), path, type_name: "".into() });
         visitor.visit_unit()
     }
 }
@@ -181,10 +104,8 @@ impl<'r> NodeDeserializer<'r> {
 macro_rules! deserialize_integers {
     ($($method:ident $visit:ident $type:ident)+) => { $(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-            self.settle(|this| {
-                let number = this.integer($type::MIN.into(), $type::MAX.into());
-                visitor.$visit($type::try_from(number).unwrap_or_default())
-            })
+            let number = self.integer($type::MIN.into(), $type::MAX.into());
+            visitor.$visit($type::try_from(number).unwrap_or_default())
         }
     )+ };
 }
@@ -195,10 +116,10 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     /// For types that take what comes: plain scalars are what YAML takes them for.
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match &self.node.value {
-            NodeValue::Null => self.settle(|_| visitor.visit_unit()),
+            NodeValue::Null => visitor.visit_unit(),
             NodeValue::List(_) => self.deserialize_seq(visitor),
             NodeValue::Map(_) => self.deserialize_map(visitor),
-            NodeValue::Scalar { text, plain } => self.settle(|_| match scalar::to_json(text, *plain) {
+            NodeValue::Scalar { text, plain } => match scalar::to_json(text, *plain) {
                 serde_json::Value::Bool(value) => visitor.visit_bool(value),
                 serde_json::Value::Number(number) => {
                     match (number.as_u64(), number.as_i64(), number.as_f64()) {
@@ -208,12 +129,12 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
                     }
                 }
                 _ => visitor.visit_str(text),
-            }),
+            },
         }
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.settle(|this| visitor.visit_bool(this.boolean()))
+        visitor.visit_bool(self.boolean())
     }
 
     deserialize_integers! {
@@ -232,7 +153,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     }
 
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.settle(|this| visitor.visit_f64(this.float()))
+        visitor.visit_f64(self.float())
     }
 
     fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -240,7 +161,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.settle(|this| visitor.visit_str(this.string("a text")))
+        visitor.visit_str(self.string("a text"))
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -252,11 +173,11 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     }
 
     fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.settle(|this| visitor.visit_byte_buf(this.bytes()))
+        visitor.visit_byte_buf(self.bytes())
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.settle(|this| if this.node.is_null() { visitor.visit_none() } else { visitor.visit_some(*this) })
+        if self.node.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -268,10 +189,8 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         _: &'static str,
         visitor: V,
     ) -> Result<V::Value, Error> {
-        self.settle(|this| {
-            FieldAccess::new(*this, this.entries(), &[]);
-            visitor.visit_unit()
-        })
+        FieldAccess::new(self, self.entries(), &[]);
+        visitor.visit_unit()
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -279,31 +198,34 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Error> {
-        self.settle(|this| match name {
-            handoff::NODE => this.hand_over(visitor),
-            _ => visitor.visit_newtype_struct(*this),
-        })
+        match name {
+            handoff::NODE => self.hand_over(visitor),
+            _ => visitor.visit_newtype_struct(self),
+        }
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.settle(|this| visitor.visit_seq(ElementAccess::new(*this, this.elements())))
+        visitor.visit_seq(ElementAccess::new(self, self.elements()))
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
-        self.deserialize_seq(visitor)
+    fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Error> {
+        match self.elements().len() {
+            count if count == len => self.deserialize_seq(visitor),
+            count => Err(Error::custom(format_args!("expected a list of {len} elements, not of {count}"))),
+        }
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: usize,
+        len: usize,
         visitor: V,
     ) -> Result<V::Value, Error> {
-        self.deserialize_seq(visitor)
+        self.deserialize_tuple(len, visitor)
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.settle(|this| visitor.visit_map(EntryAccess::new(*this, this.entries())))
+        visitor.visit_map(EntryAccess::new(self, self.entries()))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -312,11 +234,16 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        self.settle(|this| match (name, fields) {
-            (handoff::TYPED, [category]) => this.typed(category, visitor),
-            ("Duration", ["secs", "nanos"]) => this.duration(visitor),
-            _ => visitor.visit_map(FieldAccess::new(*this, this.entries(), fields)),
-        })
+        match (name, fields) {
+            (handoff::TYPED, [category]) => self.typed(category, visitor),
+            // So does the standard library's own type ask to be read.
+            ("Duration", ["secs", "nanos"]) => {
+                let duration = self.duration();
+                let parts = [duration.as_secs(), u64::from(duration.subsec_nanos())];
+                visitor.visit_seq(SeqDeserializer::new(parts.into_iter()))
+            }
+            _ => visitor.visit_map(FieldAccess::new(self, self.entries(), fields)),
+        }
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -325,7 +252,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        self.settle(|this| visitor.visit_enum(NameAccess::new(*this, variants)?))
+        visitor.visit_enum(NameAccess::new(self, variants)?)
     }
 
     fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -337,7 +264,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     }
 
     fn deserialize_i128<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
-        self.settle(|_| Err(Error::custom("protobuf has no 128-bit numbers")))
+        Err(Error::custom("protobuf has no 128-bit numbers"))
     }
 
     fn deserialize_u128<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {

@@ -48,7 +48,7 @@ impl Path<'_> {
         }
     }
 
-    fn value_type(self) -> Option<Type> {
+    pub(super) fn value_type(self) -> Option<Type> {
         match self {
             Self::Base(..) | Self::Typed(..) => None,
             Self::Field(parent, name) => Some(parent.message()?.field(name)?.kind.value_type()),

@@ -39,8 +39,10 @@ impl NodeDeserializer<'_> {
         let inner_url = if self.node.get("typeUrl").is_some() { "typeUrl" } else { "type_url" };
         let empty = Arc::new(Node { value: NodeValue::Map(Vec::new()), ..Node::clone(self.node) });
         let node = fields.get("value").unwrap_or(&empty);
-        let inner = NodeDeserializer { node, path: Path::Field(&self.path, "value"), ..*self };
-        inner.resolved(category, self.type_url(inner_url)?, visitor)
+        let inner_url = self.type_url(inner_url)?;
+        self.child(node, Path::Field(&self.path, "value"), |inner| {
+            inner.resolved(category, inner_url, visitor)
+        })
     }
 
     /// The type URL under `key`, and where it stands.
@@ -67,8 +69,9 @@ impl NodeDeserializer<'_> {
             self.pass.error(self.path, location, unknown.to_string());
             Error::Message(String::new())
         })?;
+        let canonical = registration.type_names[0];
         let entries = without_type(self.entries());
-        let path = Path::Typed(&self.path, type_name(url));
+        let path = Path::Typed(&self.path, canonical);
         let typed = NodeDeserializer { path, ..*self };
         let fields = match (registration.fields)() {
             Fields::Named(names) => FieldAccess::new(typed, entries, names),
@@ -76,11 +79,8 @@ impl NodeDeserializer<'_> {
                 return Err(Error::custom(format_args!("the config type of {} {why}", registration.name)));
             }
         };
-        handoff::put(Handoff {
-            node: Arc::clone(self.node),
-            path: self.path.to_config_path(),
-            type_name: type_name(url).to_owned(),
-        });
+        let (node, path) = (Arc::clone(self.node), self.path.to_config_path());
+        handoff::put(Handoff { node, path, type_name: canonical.into() });
         visitor.visit_newtype_struct(TypedDeserializer { registration, fields, tag: Some(Tag::Key) })
     }
 }

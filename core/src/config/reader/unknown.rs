@@ -60,7 +60,7 @@ fn is_default(entry: &Entry, field: &known::Field) -> bool {
         }),
         Type::Scalar(known::Scalar::String | known::Scalar::Bytes) => text.is_empty(),
         Type::Scalar(known::Scalar::Bool) => plain && scalar::boolean(text) == Some(false),
-        Type::Scalar(_) => scalar::float(text, plain) == Some(0.0),
+        Type::Scalar(_) => scalar::number(text, plain) == Some(0.0),
     }
 }
 
@@ -70,7 +70,8 @@ pub(super) fn enum_value(
     text: &str,
     values: &'static [&'static str],
 ) -> Option<&'static str> {
-    if let Some(value) = values.iter().copied().find(|value| *value == text) {
+    // Envoy reads the names of enum values in any case.
+    if let Some(value) = values.iter().copied().find(|value| value.eq_ignore_ascii_case(text)) {
         return Some(value);
     }
     let known = parent.path.enumeration();
@@ -83,7 +84,9 @@ pub(super) fn enum_value(
         return Some(value);
     }
     let allowed = values.join(", ");
-    let envoy_has_it = known.is_some_and(|known| by_number.is_some() || known.number(text).is_some());
+    let envoy_has_it = known.is_some_and(|known| {
+        by_number.is_some() || known.value_names().any(|name| name.eq_ignore_ascii_case(text))
+    });
     parent.error(if envoy_has_it {
         format!(
             "Envoy knows the value `{text}`, Underpass does not implement it yet; it implements: {allowed}"
