@@ -1,6 +1,20 @@
 //! Access loggers: they receive what is known of a stream when it is done, and at moments in between.
 
+mod config;
+mod filter;
+mod loggers;
+
+pub use self::{
+    config::{
+        AccessLog, AccessLogFilter, ComparedTo, ComparisonFilter, ComparisonOp, FlagName, HeaderFilter,
+        LogTypeFilter, MetadataFilter, ResponseFlagFilter, RuntimeFilter, Several, Unconditional,
+    },
+    loggers::AccessLogs,
+};
+
 use std::{fmt, path::Path, sync::Arc};
+
+use serde::Deserialize;
 
 use crate::{
     build_context::{BuildContext, BuildError},
@@ -25,8 +39,8 @@ pub trait AccessLogger: Send + Sync {
     fn log(&self, context: &FormatContext<'_>);
 }
 
-/// At which moment of a stream's life a log is written (`%ACCESS_LOG_TYPE%`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// At which moment of a stream's life a log is written (`%ACCESS_LOG_TYPE%`); `envoy.data.accesslog.v3.AccessLogType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub enum AccessLogType {
     /// Not said.
     #[default]
