@@ -155,3 +155,6 @@ impl<T: Io + ?Sized> Io for Box<T> {
         (**self).reset();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,3 +64,6 @@ impl PairOptions {
 pub fn pair(options: PairOptions) -> (UserSpaceSocket, UserSpaceSocket) {
     UserSpaceSocket::both(&Rc::new(Shared::new(options)))
 }
+
+#[cfg(test)]
+mod tests;

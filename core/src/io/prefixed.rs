@@ -1,10 +1,10 @@
 //! A stream whose first bytes were already read by somebody who had to look at them.
 
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::{BoxIo, Io, KernelSocket};
@@ -43,9 +43,11 @@ impl Prefixed {
     /// What the read reports; the buffered bytes stay.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<io::Result<usize>> {
         self.prefix.reserve(max.min(FILL_STEP));
-        let mut target = bytes::BufMut::limit(&mut self.prefix, max);
-        let fill = std::pin::pin!(self.inner.read_buf(&mut target));
-        fill.poll(cx)
+        let mut target = (&mut self.prefix).limit(max);
+        let filled = pin!(self.inner.read_buf(&mut target)).poll(cx);
+        // A client that says nothing costs nothing.
+        self.free_when_empty();
+        filled
     }
 
     /// [`poll_fill`](Self::poll_fill) as a future. Dropping it loses nothing.

@@ -1,6 +1,5 @@
 //! One end of a pair, and what both share.
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -17,6 +16,7 @@ use super::direction::{Direction, Readable, Writer};
 use super::queue::Queue;
 use crate::address::Address;
 use crate::io::Io;
+use crate::stream_info::Passthrough;
 
 /// One end of a connection inside the process. Made by [`pair`](super::pair); it stays on the thread that made it.
 ///
@@ -46,7 +46,8 @@ impl End {
 pub(super) struct Shared {
     to_server: RefCell<Direction>,
     to_client: RefCell<Direction>,
-    passthrough: RefCell<Option<Box<dyn Any>>>,
+    /// Boxed, since it is empty for all but the first moments of a connection.
+    passthrough: RefCell<Option<Box<Passthrough>>>,
     client_address: Address,
     server_address: Address,
 }
@@ -119,21 +120,14 @@ impl UserSpaceSocket {
         Ok(())
     }
 
-    /// Leaves `state` for the listener to take at accept. Replaces what was left before.
-    pub fn set_passthrough<T: 'static>(&self, state: T) {
-        *self.shared.passthrough.borrow_mut() = Some(Box::new(state));
+    /// Leaves `passthrough` for the listener to take at accept. Replaces what was left before.
+    pub fn set_passthrough(&self, passthrough: Passthrough) {
+        *self.shared.passthrough.borrow_mut() = Some(Box::new(passthrough));
     }
 
-    /// Takes what the other side left, if something of this type was.
-    pub fn take_passthrough<T: 'static>(&self) -> Option<T> {
-        let mut slot = self.shared.passthrough.borrow_mut();
-        match slot.take()?.downcast::<T>() {
-            Ok(state) => Some(*state),
-            Err(other) => {
-                *slot = Some(other);
-                None
-            }
-        }
+    /// Takes what the client side left, the first time.
+    pub fn take_passthrough(&self) -> Option<Passthrough> {
+        self.shared.passthrough.take().map(|passthrough| *passthrough)
     }
 
     /// How many bytes wait to be read at this end.
