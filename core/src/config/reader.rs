@@ -142,7 +142,10 @@ impl<'e> Reader<'e> {
         let good = found.iter().all(|diagnostic| diagnostic.severity != Severity::Error);
         let mut report = self.report.borrow_mut();
         for diagnostic in found {
-            report.push(diagnostic);
+            // What broke a node is handed on to the node around it, and comes twice if that breaks as well.
+            if !report.diagnostics().contains(&diagnostic) {
+                report.push(diagnostic);
+            }
         }
         good
     }

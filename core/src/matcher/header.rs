@@ -149,4 +149,9 @@ mod tests {
     fn names_are_compared_in_lower_case() {
         assert_eq!(matcher("{name: X-Kind}").unwrap().name(), "x-kind");
     }
+
+    #[test]
+    fn two_conditions_are_refused() {
+        insta::assert_snapshot!(matcher("{name: x, exact_match: a, prefix_match: b}").unwrap_err(), @"x.yaml:1:9: error: header: only one of exact_match, prefix_match can be set (header_match_specifier)");
+    }
 }

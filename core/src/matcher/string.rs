@@ -160,7 +160,7 @@ impl TryFrom<RawRegexMatcher> for RegexMatcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::matcher::value::tests::read;
+    use crate::matcher::{ValueMatcher, value::tests::read};
 
     fn matches(config: &str, text: &str) -> bool {
         read::<StringMatcher>(config, "envoy.type.matcher.v3.StringMatcher").unwrap().matches(text)
@@ -186,5 +186,22 @@ mod tests {
         assert!(matches("{prefix: AB, ignore_case: true}", "abC"));
         assert!(!matches("prefix: AB", "abC"));
         assert!(!matches("{exact: Ä, ignore_case: true}", "ä"));
+    }
+
+    #[test]
+    fn what_cannot_match_is_refused_with_its_place() {
+        let error = |config: &str| {
+            let config = format!("string_match: {config}");
+            read::<ValueMatcher>(&config, "envoy.type.matcher.v3.ValueMatcher").unwrap_err()
+        };
+        insta::assert_snapshot!(error("{exact: a, prefix: b}"), @"x.yaml:1:15: error: string_match: only one of exact, prefix can be set (match_pattern)");
+        insta::assert_snapshot!(error("{ignore_case: true}"), @"x.yaml:1:15: error: string_match: one of exact, prefix, suffix, safe_regex, contains must be set (match_pattern)");
+        insta::assert_snapshot!(error("{safe_regex: {regex: 'a)(b'}}"), @r#"
+        x.yaml:1:28: error: string_match.safe_regex: "a)(b" is no regex: regex parse error:
+            a)(b
+             ^
+        error: unopened group
+        "#);
+        insta::assert_snapshot!(error("{safe_regex: {regex: a}, ignore_case: true}"), @"x.yaml:1:15: error: string_match: ignore_case has no effect on safe_regex: write `(?i)` in the regex");
     }
 }

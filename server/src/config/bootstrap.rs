@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use underpass_core::{
-    access_log::AccessLoggerConfig,
+    access_log::AccessLog,
     bootstrap_extension::BootstrapExtensionConfig,
     config::{Address, ExtensionConfig, SocketOption},
 };
@@ -75,7 +75,7 @@ pub struct Admin {
     /// Where the admin interface listens. Absent, the admin is there but cannot be reached.
     pub address: Option<Address>,
     /// Loggers for requests to the admin interface.
-    pub access_log: Vec<ExtensionConfig<dyn AccessLoggerConfig>>,
+    pub access_log: Vec<AccessLog>,
     /// A file for the same in the default format (deprecated in favour of `access_log`).
     pub access_log_path: String,
     /// Options of the listening socket.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use underpass_core::{
-    access_log::AccessLoggerConfig,
+    access_log::AccessLog,
     config::{Address, ExtensionConfig, Metadata, SocketOption},
     listener_filter::ListenerFilterConfig,
 };
@@ -53,7 +53,7 @@ pub struct Listener {
     /// Whether clients or services of this host connect here.
     pub traffic_direction: TrafficDirection,
     /// Loggers for every connection, those that no filter chain served included.
-    pub access_log: Vec<ExtensionConfig<dyn AccessLoggerConfig>>,
+    pub access_log: Vec<AccessLog>,
     /// Options of the listening sockets.
     pub socket_options: Vec<SocketOption>,
     /// The queue of connections that are not accepted yet; absent, the system's limit.

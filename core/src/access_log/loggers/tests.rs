@@ -134,3 +134,13 @@ fn all_logs_of_one_stream_id_draw_the_same_lot() {
     assert!((0..100).all(|_| sampled(50)));
     assert!((0..100).all(|_| !sampled(49)));
 }
+
+#[test]
+fn a_filter_that_makes_no_sense_is_refused() {
+    insta::assert_snapshot!(read("response_flag_filter: {flags: [UF, XX]}").unwrap_err(), @r#"x.yaml:1:36: error: response_flag_filter.flags[1]: "XX" is no response flag; known are LH, UH, UT, LR, UR, UF, UC, UO, NR, DI, FI, RL, UAEX, RLSE, DC, URX, SI, IH, DPE, UMSDR, RFCF, NFCF, DT, UPE, NC, OM, DF, DO, DR, UDO"#);
+    insta::assert_snapshot!(read("{}").unwrap_err(), @"x.yaml:1:1: error: one of status_code_filter, duration_filter, not_health_check_filter, traceable_filter, runtime_filter, and_filter, or_filter, header_filter, response_flag_filter, metadata_filter, log_type_filter must be set");
+    insta::assert_snapshot!(read("{not_health_check_filter: {}, traceable_filter: {}}").unwrap_err(), @"x.yaml:1:1: error: only one of not_health_check_filter, traceable_filter can be set");
+    insta::assert_snapshot!(read("grpc_status_filter: {statuses: [OK]}").unwrap_err(), @"x.yaml:1:1: error: grpc_status_filter: Envoy knows this field, Underpass does not implement it yet");
+    insta::assert_snapshot!(read("status_code_filter: {}").unwrap_err(), @"x.yaml:1:21: error: status_code_filter: `comparison` is missing");
+    insta::assert_snapshot!(read("runtime_filter: {}").unwrap_err(), @"x.yaml:1:17: error: runtime_filter: `runtime_key` is missing");
+}
