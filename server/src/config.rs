@@ -24,5 +24,7 @@ pub mod runtime;
 pub mod socket;
 pub mod stats;
 pub mod string_matcher;
+#[cfg(test)]
+mod tests;
 
 pub use self::{bootstrap::Bootstrap, harmless::FIELDS as HARMLESS};

@@ -54,7 +54,10 @@ pub fn load(options: &Options, extensions: &ExtensionSet) -> Result<Loaded, Load
     let reader =
         Reader::new(extensions).harmless(HARMLESS).allow_unknown_fields(options.allow_unknown_static_fields);
     let bootstrap = reader.read::<Bootstrap>(&document.root, ConfigPath::root(), BOOTSTRAP);
-    let report = reader.into_report();
+    let mut report = reader.into_report();
+    if let Some(bootstrap) = &bootstrap {
+        bootstrap.overload_manager.check(&mut report);
+    }
     match bootstrap {
         Some(bootstrap) if !report.has_errors() => Ok(Loaded { bootstrap, document, warnings: report }),
         _ => Err(LoadError::Report(report)),

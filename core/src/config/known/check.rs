@@ -209,7 +209,8 @@ impl Oneof {
     fn unmet(&self) -> Option<String> {
         match self.set.len() {
             0 if self.required => {
-                Some(format!("one of {} must be set ({})", self.members.join(", "), self.name))
+                let one_of = if self.members.len() > 1 { "one of " } else { "" };
+                Some(format!("{one_of}{} must be set ({})", self.members.join(", "), self.name))
             }
             0 | 1 => None,
             _ => Some(format!("only one of {} can be set ({})", self.set.join(", "), self.name)),

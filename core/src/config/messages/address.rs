@@ -96,16 +96,15 @@ impl CidrRange {
 impl TryFrom<RawCidrRange> for CidrRange {
     type Error = String;
 
+    /// As in Envoy, no length is none at all, and one beyond the address's bits counts as all of them.
     fn try_from(raw: RawCidrRange) -> Result<Self, String> {
-        let RawCidrRange { address_prefix, prefix_len } = raw;
-        let address: IpAddr = address_prefix
+        let address: IpAddr = raw
+            .address_prefix
             .parse()
-            .map_err(|_| format!("{address_prefix:?} is no IP address (address_prefix)"))?;
-        let length = prefix_len.unwrap_or(0);
-        let net = ipnet::IpNet::new(address, length).map_err(|_| {
-            let max = if address.is_ipv4() { 32 } else { 128 };
-            format!("prefix_len {length} is out of range: {address} has {max} bits")
-        })?;
+            .map_err(|_| format!("{:?} is no IP address (address_prefix)", raw.address_prefix.as_str()))?;
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let length = raw.prefix_len.unwrap_or(0).min(bits);
+        let net = ipnet::IpNet::new(address, length).map_err(|error| error.to_string())?;
         Ok(Self { net: net.trunc() })
     }
 }

@@ -92,6 +92,10 @@ fn exactly_one_member_of_a_oneof_is_set() {
         unmet("envoy.config.bootstrap.v3.RuntimeLayer", "{ name: r, static_layer: {}, adminLayer: {} }"),
         @"x.yaml:1:1: error: only one of static_layer, admin_layer can be set (layer_specifier)"
     );
+    assert_snapshot!(
+        unmet("envoy.config.core.v3.EnvoyInternalAddress", "{}"),
+        @"x.yaml:1:1: error: server_listener_name must be set (address_name_specifier)"
+    );
     let no_type = "name: c";
     assert_eq!(unmet("envoy.config.cluster.v3.Cluster", no_type), "", "this oneof is not required");
     assert_eq!(
