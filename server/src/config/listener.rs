@@ -66,7 +66,7 @@ pub struct Listener {
     pub tcp_fast_open_queue_length: Option<u32>,
     /// Whether each worker has a listening socket of its own (`SO_REUSEPORT`).
     pub enable_reuse_port: Option<bool>,
-    /// The same (deprecated); counts where `enable_reuse_port` is absent.
+    /// The same (deprecated); it only ever asked for what is the default now.
     pub reuse_port: bool,
     /// How connections are spread over the workers; absent, the kernel decides.
     pub connection_balance_config: Option<ConnectionBalanceConfig>,
