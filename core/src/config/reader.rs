@@ -199,3 +199,6 @@ impl Pass<'_> {
         self.broken.borrow_mut().insert(path.to_config_path(), diagnostics);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,8 @@ use super::{ConfigPath, Entry, Location, Mark, Node, NodeValue, Report, Segment,
 
 /// Protobuf's own limit for nested JSON; what nests deeper could exhaust the stack of whoever reads it.
 const MAX_DEPTH: usize = 100;
+/// Tags of YAML's core schema for words that are not text.
+const PLAIN_TAGS: [&str; 4] = ["int", "float", "bool", "null"];
 /// How many nodes all aliases of a file may stand for together; a tree of aliases to aliases ("billion laughs") is
 /// small in memory and endless to read.
 const MAX_ALIASED_NODES: usize = 1_000_000;
@@ -177,9 +179,7 @@ impl TreeBuilder {
             // The "non-specific" tag `!` says "do not guess": text, as in Envoy.
             Some(tag) if tag.handle.is_empty() && tag.suffix == "!" => plain = false,
             Some(tag) if is_core(tag, "str") => plain = false,
-            Some(tag) if ["int", "float", "bool", "null"].iter().any(|name| is_core(tag, name)) => {
-                plain = true
-            }
+            Some(tag) if PLAIN_TAGS.iter().any(|name| is_core(tag, name)) => plain = true,
             // Envoy's own: a key that only holds anchors for other places.
             Some(tag) if tag.handle == "!" && tag.suffix == "ignore" => is_ignored_key = true,
             Some(tag) => self.unknown_tag(tag, mark),
@@ -298,7 +298,8 @@ impl TreeBuilder {
     }
 
     fn unknown_tag(&mut self, tag: &Tag, mark: Mark) {
-        self.error(mark, format!("the YAML tag `{tag}` has no meaning in a config"));
+        let written = if tag.is_yaml_core_schema() { format!("!!{}", tag.suffix) } else { tag.to_string() };
+        self.error(mark, format!("the YAML tag `{written}` has no meaning in a config"));
     }
 
     fn node(&self, mark: Mark, value: NodeValue) -> Arc<Node> {
@@ -325,3 +326,6 @@ fn mark(marker: &Marker) -> Mark {
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     Mark { line: number(marker.line()).max(1), column: number(marker.col()).saturating_add(1) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -220,14 +220,17 @@ impl<'r> NameAccess<'r> {
         variants: &'static [&'static str],
     ) -> Result<Self, Error> {
         let Some(&first) = variants.first() else { return Err(Error::custom("no value is possible here")) };
+        // Protobuf's style guide: fields are in lower case, values of enums in upper case.
+        let is_oneof = first.starts_with(|c: char| c.is_ascii_lowercase());
         let (variant, content) = match &parent.node.value {
-            NodeValue::Null => (first, None),
-            NodeValue::Scalar { text, .. } => {
+            NodeValue::Map(entries) if is_oneof => Self::member(&parent, entries, variants)?,
+            NodeValue::Scalar { text, .. } if !is_oneof => {
                 (unknown::enum_value(&parent, text, variants).unwrap_or(first), None)
             }
-            NodeValue::Map(entries) => Self::member(&parent, entries, variants)?,
-            NodeValue::List(_) => {
-                parent.error(format_args!("expected one of {}, not a list", variants.join(", ")));
+            NodeValue::Null if !is_oneof => (first, None),
+            _ => {
+                let what = if is_oneof { "a map with one of" } else { "one of" };
+                parent.expected(&format!("{what} {}", variants.join(", ")));
                 (first, None)
             }
         };

@@ -1,0 +1,151 @@
+//! What types refuse themselves, and that all of it is reported once, in its place.
+
+use super::*;
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(try_from = "RawRange")]
+struct Range {
+    start: u32,
+    end: u32,
+}
+
+#[derive(Deserialize)]
+struct RawRange {
+    start: u32,
+    end: u32,
+}
+
+impl TryFrom<RawRange> for Range {
+    type Error = String;
+
+    fn try_from(raw: RawRange) -> Result<Self, String> {
+        let RawRange { start, end } = raw;
+        if start < end {
+            Ok(Self { start, end })
+        } else {
+            Err(format!("the range from {start} to {end} is empty"))
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Checked {
+    #[serde(default)]
+    ranges: Vec<Range>,
+    #[serde(default)]
+    main: Option<Range>,
+    name: Option<NonEmptyString>,
+    size: Option<Ranged<u32, 1, 8192>>,
+    every: Option<PositiveDuration>,
+}
+
+#[test]
+fn what_types_refuse_themselves_is_reported_in_its_place_and_all_of_it() {
+    let good: Checked = read("{ranges: [{start: 1, end: 2}], name: x, size: 8192, every: 0.1s}");
+    assert_eq!((good.ranges, good.main), (vec![Range { start: 1, end: 2 }], None));
+    assert_eq!((good.name.unwrap().as_str(), good.size.unwrap().get()), ("x", 8192));
+    assert_eq!(good.every.unwrap().get(), Duration::from_millis(100));
+    insta::assert_snapshot!(refused::<Checked>(
+        "ranges:
+- {start: 2, end: 1}
+- {start: 1, end: 2}
+- {start: 3, end: 3}
+- {start: x, end: 0}
+- {start: 1}
+- 7
+main: {start: 9, end: 0}
+name: ''
+size: 8193
+every: 0s
+nmae: x
+"), @r#"
+    f.yaml:2:3: error: ranges[0]: the range from 2 to 1 is empty
+    f.yaml:4:3: error: ranges[2]: the range from 3 to 3 is empty
+    f.yaml:5:11: error: ranges[3].start: expected a whole number, not `x`
+    f.yaml:6:3: error: ranges[4]: `end` is missing
+    f.yaml:7:3: error: ranges[5]: expected a map, not `7`
+    f.yaml:8:7: error: main: the range from 9 to 0 is empty
+    f.yaml:9:7: error: name: value length must be at least 1 character
+    f.yaml:10:7: error: size: value must be inside range [1, 8192], not 8193
+    f.yaml:11:8: error: every: value must be greater than 0s
+    f.yaml:12:1: error: nmae: unknown field "nmae"; did you mean `name`?
+    "#);
+}
+
+#[test]
+fn a_message_that_is_only_a_oneof_can_be_an_enum() {
+    assert_eq!(
+        read::<Address>("{envoyInternalAddress: {server_listener_name: l}}"),
+        Address::EnvoyInternalAddress(crate::config::EnvoyInternalAddress {
+            server_listener_name: "l".to_owned(),
+            endpoint_id: String::new()
+        })
+    );
+    assert_eq!(read::<DataSource>("{inline_string: x}").load_text().unwrap(), "x");
+    insta::assert_snapshot!(refused::<Address>("{pipe: {path: /x}, envoy_internal_address: {}}"), @"f.yaml:1:1: error: only one of pipe, envoy_internal_address can be set");
+    insta::assert_snapshot!(refused::<Address>("{}"), @"f.yaml:1:1: error: one of socket_address, pipe, envoy_internal_address must be set");
+    insta::assert_snapshot!(refused::<Address>("{pip: {}}"), @r#"f.yaml:1:2: error: pip: unknown field "pip"; did you mean `pipe`?"#);
+    insta::assert_snapshot!(refused::<Address>("{pipe: {path: ''}}"), @"f.yaml:1:15: error: pipe.path: value length must be at least 1 character");
+    insta::assert_snapshot!(refused::<Address>("x"), @"f.yaml:1:1: error: expected a map with one of socket_address, pipe, envoy_internal_address, not `x`");
+    insta::assert_snapshot!(refused::<Vec<Address>>("[{pipe: {}}, {socket_address: {address: a, port_value: 65536}}]"), @"
+    f.yaml:1:9: error: [0].pipe: `path` is missing
+    f.yaml:1:56: error: [1].socket_address.port_value: 65536 is out of range: it must be from 0 to 65535
+    ");
+}
+
+#[test]
+fn oneofs_written_as_options_have_a_helper() {
+    #[derive(Deserialize)]
+    struct Raw {
+        cluster: Option<String>,
+        weighted_clusters: Option<Struct>,
+    }
+    #[derive(Debug, Deserialize)]
+    #[serde(try_from = "Raw")]
+    struct Target;
+    impl TryFrom<Raw> for Target {
+        type Error = String;
+
+        fn try_from(raw: Raw) -> Result<Self, String> {
+            let (one, other) = (raw.cluster.is_some(), raw.weighted_clusters.is_some());
+            required_one_of("cluster_specifier", &[("cluster", one), ("weighted_clusters", other)])
+                .map(|_| Self)
+        }
+    }
+    insta::assert_snapshot!(refused::<Target>("{}"), @"f.yaml:1:1: error: one of cluster, weighted_clusters must be set (cluster_specifier)");
+    insta::assert_snapshot!(refused::<Target>("{cluster: a, weighted_clusters: {}}"), @"f.yaml:1:1: error: only one of cluster, weighted_clusters can be set (cluster_specifier)");
+    insta::assert_snapshot!(refused::<Target>("{cluster: [a]}"), @"f.yaml:1:11: error: cluster: expected a text, not a list");
+}
+
+#[test]
+fn envoys_demands_hold_and_say_nothing_twice() {
+    let report =
+        try_read::<Address>("envoy.config.core.v3.Address", "{socket_address: {address: ''}}").unwrap_err();
+    insta::assert_snapshot!(report, @"f.yaml:1:28: error: socket_address.address: value length must be at least 1 character");
+}
+
+#[test]
+fn errors_of_merged_files_name_the_file_they_are_in() {
+    let base = parse_yaml("base.yaml", "{some_text: [], list: [{count: x}], child: {count: 1}}").unwrap();
+    let over = parse_yaml("--config-yaml", "{list: [{count: y}], child: {count: z}}").unwrap();
+    let extensions = ExtensionSet::default();
+    let reader = Reader::new(&extensions);
+    let root = merge(&base.root, &over.root);
+    assert!(reader.read::<Everything>(&root, ConfigPath::root(), "").is_none());
+    insta::assert_snapshot!(reader.into_report(), @"
+    --config-yaml:1:17: error: list[1].count: expected a whole number, not `y`
+    --config-yaml:1:37: error: child.count: expected a whole number, not `z`
+    base.yaml:1:13: error: some_text: expected a text, not a list
+    base.yaml:1:32: error: list[0].count: expected a whole number, not `x`
+    ");
+}
+
+#[test]
+fn flatten_is_refused_because_it_loses_places() {
+    #[derive(Debug, Deserialize)]
+    struct Flattened {
+        #[serde(flatten)]
+        _inner: Everything,
+    }
+    insta::assert_snapshot!(refused::<Vec<Flattened>>("[{count: 1}]"), @r#"f.yaml:1:10: error: [0]["count"]: this message's Rust type uses #[serde(flatten)], which the config reader forbids because it loses the place of errors"#);
+}
