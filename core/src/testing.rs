@@ -9,7 +9,6 @@
 use std::{
     cell::RefCell,
     collections::HashMap,
-    io,
     path::{Path, PathBuf},
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
@@ -24,8 +23,11 @@ use crate::{
     admin::{Admin, AdminEndpoint},
     build_context::{BuildContext, BuildError},
     config::{ConfigPath, Reader, TypedConfig, parse_yaml},
+    connection::Connection,
+    drain::DrainSignal,
     extension::{Category, ExtensionSet},
     init::InitManager,
+    io::BoxIo,
     runtime::{Layer, Runtime},
     server::{ConnectionIds, NodeInfo, ServerContext, ServerOptions, Singletons},
     stats::Store,
@@ -66,11 +68,20 @@ impl Default for TestServer {
 impl TestServer {
     /// One with these layers of runtime keys.
     pub fn with_runtime(layers: Vec<Layer>) -> Self {
+        Self::new(Runtime::new(layers, false))
+    }
+
+    /// One that was started with `--compat envoy`.
+    pub fn compatible() -> Self {
+        Self::new(Runtime::new(Vec::new(), true))
+    }
+
+    fn new(runtime: Runtime) -> Self {
         let stats = Store::new(1);
         let logs = Arc::new(MemoryLogs::default());
         let context = ServerContext {
             stats: stats.scope(""),
-            runtime: Arc::new(Runtime::new(layers, false)),
+            runtime: Arc::new(runtime),
             extensions: Arc::new(ExtensionSet::from_inventory().unwrap_or_default()),
             node: NodeInfo::default(),
             options: ServerOptions { concurrency: 1, drain_time: Duration::from_secs(600), validate: false },
@@ -107,9 +118,27 @@ impl TestServer {
         Rc::new(StreamInfo::new(id, Arc::new(ListenerInfo::default()), remote, local))
     }
 
+    /// A connection as a listener that never drains hands it to its filter chain.
+    pub fn connection(&self, worker: &Rc<Worker>, io: BoxIo, remote: Address, local: Address) -> Connection {
+        Connection {
+            io,
+            info: self.stream(remote, local),
+            worker: Rc::clone(worker),
+            drain: DrainSignal::default().watch(),
+            buffer_limit: 1024 * 1024,
+        }
+    }
+
     /// The lines that were written to an access log.
     pub fn logged(&self, path: &str) -> Vec<String> {
         self.logs.with(Path::new(path), Clone::clone)
+    }
+
+    /// The value of a counter or gauge, if there is one of that name.
+    pub fn find_stat(&self, name: &str) -> Option<u64> {
+        let snapshot = self.stats.snapshot();
+        let mut all = snapshot.counters.iter().chain(&snapshot.gauges);
+        all.find(|stat| stat.name.as_str() == name).map(|stat| stat.value)
     }
 
     /// The value of a counter, by its full name.
@@ -144,7 +173,7 @@ impl MemoryLogs {
 }
 
 impl AccessLogManager for MemoryLogs {
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn AccessLogSink>> {
+    fn open(&self, path: &Path) -> std::io::Result<Arc<dyn AccessLogSink>> {
         Ok(Arc::new(MemoryLog(self.file(path))))
     }
 }
