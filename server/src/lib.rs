@@ -1,5 +1,6 @@
 //! The engine of Underpass.
 #![allow(dead_code)]
+mod access_log_files;
 mod bootstrap_dump;
 mod command_line;
 pub mod config;
