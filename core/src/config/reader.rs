@@ -4,33 +4,31 @@
 //! # How all errors come at once
 //! serde stops at the first error, so an error must not reach serde if that can be helped. A scalar that cannot be
 //! read is reported, and its visitor gets a default to go on with. Where that is not possible (a type's own
-//! validation failed, a typed config is of an unknown type) the visitor is lost, and with it everything around it. Then the
-//! tree is read once more with the broken node left out, until nothing new breaks: in the end every node was either
-//! read or reported. Reading is fast and errors are few, so the repetition costs nothing that a person could notice.
+//! validation failed, a typed config is of an unknown type) the visitor is lost, and with it what is around it, up to
+//! the next list, which ends early. Then the tree is read once more with the broken node left out, until nothing new breaks: in
+//! the end every node was either read or reported. Reading is fast and errors are few, so the repetition costs nothing that
+//! a person could notice.
 
 mod access;
 mod error;
 pub(crate) mod handoff;
 mod leaf;
 mod node;
+mod pass;
 mod path;
 mod typed;
 mod unknown;
 
-use std::{
-    cell::RefCell,
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{cell::RefCell, collections::HashSet, sync::Arc};
 
 use serde::de::DeserializeOwned;
 
-use self::{node::NodeDeserializer, path::Path};
-use super::{ConfigPath, Diagnostic, Location, Node, Report, Severity, known};
+use self::{node::NodeDeserializer, pass::Pass, path::Path};
+use super::{ConfigPath, Diagnostic, Node, Report, Severity, known};
 use crate::extension::ExtensionSet;
 
 /// How often a tree is read anew without a broken node before the rest is left for the next attempt of the user.
-const MAX_PASSES: usize = 500;
+const MAX_PASSES: usize = 100;
 
 /// Reads typed messages out of config trees and collects what is wrong with them.
 #[derive(Debug)]
@@ -100,33 +98,22 @@ impl<'e> Reader<'e> {
         path: &ConfigPath,
         message_type: &str,
     ) -> Option<T> {
-        let mut broken = HashMap::new();
         let base = Path::Base(path, message_type);
+        let mut pass = Pass::first(self);
         for _ in 0..MAX_PASSES {
-            let known = broken.len();
-            let pass = Pass {
-                reader: self,
-                found: RefCell::default(),
-                errors: RefCell::default(),
-                broken: RefCell::new(broken),
-            };
             let result = handoff::while_reading(|| {
                 NodeDeserializer { pass: &pass, node, path: base }.settle(|root| T::deserialize(root))
             });
-            let Pass { found, broken: now_broken, .. } = pass;
-            broken = now_broken.into_inner();
-            let found = found.into_inner();
-            match result {
-                Ok(value) => return self.conclude(found).then_some(value),
-                Err(_) if broken.len() > known && !broken.contains_key(path) => {}
-                Err(_) => {
-                    self.conclude(found);
-                    self.conclude(broken.into_values().flatten().collect());
-                    return None;
+            match pass.next(path) {
+                Ok(next) => pass = next,
+                Err(found) => {
+                    let good = self.conclude(found);
+                    return result.ok().filter(|_| good);
                 }
             }
         }
-        self.conclude(broken.into_values().flatten().collect());
+        pass.error(base, node.location(), format!("there are more errors than these {MAX_PASSES}"));
+        self.conclude(pass.everything());
         None
     }
 
@@ -142,61 +129,9 @@ impl<'e> Reader<'e> {
         let good = found.iter().all(|diagnostic| diagnostic.severity != Severity::Error);
         let mut report = self.report.borrow_mut();
         for diagnostic in found {
-            // What broke a node is handed on to the node around it, and comes twice if that breaks as well.
-            if !report.diagnostics().contains(&diagnostic) {
-                report.push(diagnostic);
-            }
+            report.push(diagnostic);
         }
         good
-    }
-}
-
-/// One reading of the tree.
-struct Pass<'r> {
-    reader: &'r Reader<'r>,
-    /// What was found in this pass.
-    found: RefCell<Vec<Diagnostic>>,
-    errors: RefCell<usize>,
-    /// The nodes that earlier passes could not read, with all that was found in and below them.
-    broken: RefCell<HashMap<ConfigPath, Vec<Diagnostic>>>,
-}
-
-impl Pass<'_> {
-    fn push(&self, severity: Severity, path: ConfigPath, location: Location, message: String) {
-        if severity == Severity::Error {
-            *self.errors.borrow_mut() += 1;
-        }
-        self.found.borrow_mut().push(Diagnostic { severity, path, location: Some(location), message });
-    }
-
-    fn error(&self, path: Path<'_>, location: Location, message: String) {
-        self.push(Severity::Error, path.to_config_path(), location, message);
-    }
-
-    fn found_count(&self) -> usize {
-        self.found.borrow().len()
-    }
-
-    fn error_count(&self) -> usize {
-        *self.errors.borrow()
-    }
-
-    /// Whether an earlier pass failed at this node; what it found is then part of this pass too.
-    fn is_broken(&self, path: Path<'_>) -> bool {
-        let broken = self.broken.borrow();
-        if broken.is_empty() {
-            return false;
-        }
-        let Some(diagnostics) = broken.get(&path.to_config_path()) else { return false };
-        *self.errors.borrow_mut() += 1;
-        self.found.borrow_mut().extend(diagnostics.iter().cloned());
-        true
-    }
-
-    /// Leaves a node out of the next pass, and keeps what was found in it since `mark`.
-    fn break_off(&self, path: Path<'_>, mark: usize) {
-        let diagnostics = self.found.borrow_mut().split_off(mark);
-        self.broken.borrow_mut().insert(path.to_config_path(), diagnostics);
     }
 }
 

@@ -119,10 +119,8 @@ async fn a_dropped_tcp_connection_ends_in_order() {
 async fn peeking_at_kernel_sockets_leaves_the_bytes() {
     let (tcp_client, tcp_server) = tcp_pair().await;
     let (unix_client, unix_server) = UnixStream::pair().unwrap();
-    let pairs: [(BoxIo, BoxIo); 2] = [
-        (Box::new(tcp_client), Box::new(tcp_server)),
-        (Box::new(unix_client), Box::new(unix_server)),
-    ];
+    let pairs: [(BoxIo, BoxIo); 2] =
+        [(Box::new(tcp_client), Box::new(tcp_server)), (Box::new(unix_client), Box::new(unix_server))];
     for (mut client, mut server) in pairs {
         assert_eq!(peek(&mut server, 0).await.unwrap(), b"");
         let waits = tokio::select! {

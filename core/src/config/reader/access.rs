@@ -32,9 +32,18 @@ impl<'de> SeqAccess<'de> for ElementAccess<'_> {
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
         for (index, node) in self.rest.by_ref() {
             let path = Path::Index(&self.parent.path, index);
-            if !self.parent.pass.is_broken(path) {
-                return self.parent.child(node, path, |element| seed.deserialize(element)).map(Some);
+            if self.parent.pass.leaves_out(node, path) {
+                continue;
             }
+            let element = self.parent.child(node, path, |element| seed.deserialize(element));
+            return element.map(Some).or_else(|error| match error {
+                // serde has no seed for the next element; what is around the list can go on.
+                Error::Reported => {
+                    self.parent.pass.cut_list();
+                    Ok(None)
+                }
+                error @ Error::Message(_) => Err(error),
+            });
         }
         Ok(None)
     }
@@ -63,7 +72,7 @@ impl<'de> MapAccess<'de> for EntryAccess<'_> {
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
         for entry in self.rest.by_ref() {
             let path = Path::Key(&self.parent.path, &entry.key);
-            if !self.parent.pass.is_broken(path) {
+            if !self.parent.pass.leaves_out(&entry.value, path) {
                 self.value = Some(entry);
                 let read = |_: NodeDeserializer<'_>| seed.deserialize(KeyDeserializer(&entry.key));
                 return self.parent.child(&entry.value, path, read).map(Some);
@@ -187,7 +196,7 @@ impl<'de> MapAccess<'de> for FieldAccess<'_> {
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
         for (field, entry) in self.rest.by_ref() {
-            if !self.parent.pass.is_broken(Path::Field(&self.parent.path, field)) {
+            if !self.parent.pass.leaves_out(&entry.value, Path::Field(&self.parent.path, field)) {
                 self.value = Some((field, entry));
                 return seed.deserialize(name(field)).map(Some);
             }

@@ -8,10 +8,10 @@ use serde::{
 };
 
 use super::{
-    Pass,
     access::{ElementAccess, EntryAccess, FieldAccess, NameAccess},
     error::Error,
     handoff::{self, Handoff},
+    pass::{Moment, Pass},
     path::Path,
 };
 use crate::config::{Entry, Node, NodeValue, scalar};
@@ -32,7 +32,7 @@ impl<'r> NodeDeserializer<'r> {
         path: Path<'_>,
         read: impl FnOnce(NodeDeserializer<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        if self.pass.is_broken(path) {
+        if self.pass.leaves_out(node, path) {
             // It is known what is wrong, and there is nothing to go on with: this node breaks too.
             return Err(Error::Message(String::new()));
         }
@@ -41,16 +41,17 @@ impl<'r> NodeDeserializer<'r> {
 
     /// Reads this node, and gives the errors that come out of it its place.
     pub(super) fn settle<T>(self, read: impl FnOnce(Self) -> Result<T, Error>) -> Result<T, Error> {
-        let errors = self.pass.error_count();
-        let found = self.pass.found_count();
+        let start = self.pass.moment();
         let result = read(self);
         for complaint in handoff::complaints() {
-            self.complain_once(errors, complaint);
+            self.complain(start, complaint);
         }
         match result {
             Err(Error::Message(message)) => {
-                self.complain_once(errors, message);
-                self.pass.break_off(self.path, found);
+                self.complain(start, message);
+                if !self.pass.cut_since(start) {
+                    self.pass.break_off(self.node, self.path, start);
+                }
                 Err(Error::Reported)
             }
             result => result,
@@ -58,8 +59,8 @@ impl<'r> NodeDeserializer<'r> {
     }
 
     /// What a type says about a whole after a part of it was refused would mostly be a consequence of that.
-    fn complain_once(&self, errors_before: usize, message: String) {
-        if self.pass.error_count() == errors_before {
+    fn complain(&self, start: Moment, message: String) {
+        if !self.pass.refused_since(start) {
             self.error(message);
         }
     }

@@ -113,13 +113,10 @@ fn what_a_config_cannot_be_is_refused_with_its_place() {
 
 #[test]
 fn bombs_do_not_explode() {
-    let laughs: String = (1..10)
-        .map(|level| {
-            let before = vec![format!("*a{}", level - 1); 9].join(", ");
-            format!("a{level}: &a{level} [{before}]\n")
-        })
-        .collect();
-    let laughs = format!("a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n{laughs}");
+    let level =
+        |level: usize, inside: &str| format!("a{level}: &a{level} [{}]\n", vec![inside; 9].join(", "));
+    let laughs: Vec<String> = (1..10).map(|depth| level(depth, &format!("*a{}", depth - 1))).collect();
+    let laughs = level(0, "lol") + &laughs.concat();
     insta::assert_snapshot!(refused(&laughs), @"f.yaml:7:10: error: the aliases up to here stand for more than 1000000 nodes");
     insta::assert_snapshot!(refused(&"[".repeat(10_000)), @"f.yaml:1:256: error: this is no valid YAML: recursion limit exceeded");
     let deep = (0..99).fold("&x0 {}".to_owned(), |inner, _| format!("[{inner}]"));

@@ -11,7 +11,9 @@ fn a_write_after_the_own_shutdown_fails_at_once() {
     shutdown(&mut client);
     assert_eq!(write_error(&mut client), BrokenPipe);
     let mut bytes = Bytes::from_static(b"x");
-    assert!(matches!(write_bytes(&mut client, &mut bytes), Poll::Ready(Err(error)) if error.kind() == BrokenPipe));
+    assert!(
+        matches!(write_bytes(&mut client, &mut bytes), Poll::Ready(Err(error)) if error.kind() == BrokenPipe)
+    );
     write(&mut server, b"the other way is open");
     assert_eq!(read(&mut client, 3), b"the");
 }
@@ -134,7 +136,9 @@ fn a_reset_crosses_behind_the_queued_bytes() {
     client.reset();
     drop(client);
     assert_eq!(read(&mut server, 10), b"abc");
-    assert!(matches!(poll_read_as(&reader, &mut server, 8), Poll::Ready(Err(e)) if e.kind() == ConnectionReset));
+    assert!(
+        matches!(poll_read_as(&reader, &mut server, 8), Poll::Ready(Err(e)) if e.kind() == ConnectionReset)
+    );
     assert_eq!(write_error(&mut server), BrokenPipe);
 }
 

@@ -101,7 +101,9 @@ impl World {
     fn run(&mut self, at: usize, step: &Step) {
         let Some(mut end) = self.ends[at].take() else { return };
         match step {
-            Step::Write(len) => self.write(at, &mut end, *len, |end, cx, data| Pin::new(end).poll_write(cx, data)),
+            Step::Write(len) => {
+                self.write(at, &mut end, *len, |end, cx, data| Pin::new(end).poll_write(cx, data))
+            }
             Step::WriteVectored(lens) => self.write(at, &mut end, lens.iter().sum(), |end, cx, mut data| {
                 let mut slices = Vec::new();
                 for len in lens {

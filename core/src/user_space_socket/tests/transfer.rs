@@ -248,7 +248,8 @@ fn what_a_waker_does_may_come_back_to_the_pair() {
     let (mut client, mut server) = small_pair(1024);
     let waker = Waker::from(Arc::new(DropsOnWake));
     let mut memory = [0; 8];
-    let waits = Pin::new(&mut server).poll_read(&mut Context::from_waker(&waker), &mut ReadBuf::new(&mut memory));
+    let waits =
+        Pin::new(&mut server).poll_read(&mut Context::from_waker(&waker), &mut ReadBuf::new(&mut memory));
     assert!(waits.is_pending());
     END.with_borrow_mut(|end| *end = Some(server));
     write(&mut client, b"x");

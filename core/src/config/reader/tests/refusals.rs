@@ -141,6 +141,61 @@ fn errors_of_merged_files_name_the_file_they_are_in() {
 }
 
 #[test]
+fn a_broken_element_hides_nothing_behind_it() {
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default)]
+    struct Outer {
+        before: Vec<Checked>,
+        groups: Vec<Group>,
+        count: u32,
+    }
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(try_from = "RawGroup")]
+    struct Group;
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct RawGroup {
+        ranges: Vec<Range>,
+        count: u32,
+    }
+    impl TryFrom<RawGroup> for Group {
+        type Error = String;
+
+        fn try_from(raw: RawGroup) -> Result<Self, String> {
+            let empty = raw.ranges.is_empty() && raw.count == 0;
+            if empty { Err("a group needs a range".to_owned()) } else { Ok(Self) }
+        }
+    }
+    insta::assert_snapshot!(refused::<Outer>(
+        "before: [{main: {start: 3, end: 1}, size: 0}, 1, {main: {start: 4, end: 1}}]
+groups:
+- ranges: [{start: 3, end: 3}, {start: 4, end: 4}, {start: 5}]
+- {ranges: [], count: 0}
+- {ranges: [{start: 6, end: 6}], count: x}
+count: x
+"), @"
+    f.yaml:1:17: error: before[0].main: the range from 3 to 1 is empty
+    f.yaml:1:43: error: before[0].size: value must be inside range [1, 8192], not 0
+    f.yaml:1:47: error: before[1]: expected a map, not `1`
+    f.yaml:1:57: error: before[2].main: the range from 4 to 1 is empty
+    f.yaml:3:12: error: groups[0].ranges[0]: the range from 3 to 3 is empty
+    f.yaml:3:32: error: groups[0].ranges[1]: the range from 4 to 4 is empty
+    f.yaml:3:52: error: groups[0].ranges[2]: `end` is missing
+    f.yaml:4:3: error: groups[1]: a group needs a range
+    f.yaml:5:13: error: groups[2].ranges[0]: the range from 6 to 6 is empty
+    f.yaml:5:41: error: groups[2].count: expected a whole number, not `x`
+    f.yaml:6:8: error: count: expected a whole number, not `x`
+    ");
+}
+
+#[test]
+fn there_is_an_end_to_the_search_for_errors() {
+    let report = refused::<Vec<Range>>(&"- {start: 1, end: 1}\n".repeat(200));
+    assert_eq!(report.lines().count(), MAX_PASSES + 1);
+    insta::assert_snapshot!(report.lines().next().unwrap(), @"f.yaml:1:1: error: there are more errors than these 100");
+}
+
+#[test]
 fn flatten_is_refused_because_it_loses_places() {
     #[derive(Debug, Deserialize)]
     struct Flattened {
