@@ -74,6 +74,16 @@ pub struct UpstreamInfo {
     pub filter_state: RefCell<FilterState>,
     /// How often connecting was tried.
     pub attempts: Cell<u32>,
+    /// The hosts that were tried, in turn; the last of them is `host`.
+    pub hosts_attempted: RefCell<Vec<Arc<Host>>>,
+    /// The numbers of the upstream connections that were used, in turn.
+    pub connection_ids_attempted: RefCell<Vec<u64>>,
+    /// When connecting to the host began.
+    pub connect_started: Cell<Option<Instant>>,
+    /// When the upstream connection was there.
+    pub connected: Cell<Option<Instant>>,
+    /// The application protocol spoken upstream (`HTTP/2`), where there is one.
+    pub protocol: Cell<Option<&'static str>>,
     /// How long it took until an upstream connection was there.
     pub connection_pool_ready: Cell<Option<Duration>>,
     /// Bytes sent to the upstream on the wire, as far as this stream goes.
