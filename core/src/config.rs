@@ -49,4 +49,4 @@ pub use self::{
     value::{Struct, Value},
     yaml::{Document, parse_yaml},
 };
-pub(crate) use names::nearest_type;
+pub(crate) use names::{nearest as nearest_name, nearest_type};
