@@ -2,6 +2,10 @@
 //!
 //! <https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/advanced/data_sharing_between_filters>
 
+mod address;
+
+pub use address::AddressObject;
+
 use std::{any::Any, collections::BTreeMap, fmt, rc::Rc, sync::Arc};
 
 use crate::extension::{NamedExtensions, Registration};

@@ -4,10 +4,12 @@
 //! without taking them, handing over owned [`Bytes`] without a copy, lending the kernel socket below, aborting. Each is
 //! a method with a default, so that a wrapper implements what it can and refuses the rest by saying nothing.
 
+mod look_ahead;
 mod prefixed;
 mod tcp;
 mod unix;
 
+pub use look_ahead::LookAhead;
 pub use prefixed::Prefixed;
 
 use std::io;

@@ -9,6 +9,7 @@
 use std::{
     cell::RefCell,
     collections::HashMap,
+    io,
     path::{Path, PathBuf},
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
@@ -16,6 +17,7 @@ use std::{
 };
 
 use serde::Deserialize;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::{
     access_log::{AccessLogManager, AccessLogSink},
@@ -28,6 +30,7 @@ use crate::{
     extension::{Category, ExtensionSet},
     init::InitManager,
     io::BoxIo,
+    listener_filter::AcceptedSocket,
     runtime::{Layer, Runtime},
     server::{ConnectionIds, NodeInfo, ServerContext, ServerOptions, Singletons},
     stats::Store,
@@ -129,6 +132,16 @@ impl TestServer {
         }
     }
 
+    /// A client, and its TCP connection as a listener hands it to its listener filters.
+    pub async fn accept(&self) -> io::Result<(TcpStream, AcceptedSocket)> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let local = listener.local_addr()?;
+        let (client, accepted) = tokio::join!(TcpStream::connect(local), listener.accept());
+        let (io, remote) = accepted?;
+        let info = self.stream(remote.into(), local.into());
+        Ok((client?, AcceptedSocket { io: Box::new(io), info, worker: self.worker() }))
+    }
+
     /// The lines that were written to an access log.
     pub fn logged(&self, path: &str) -> Vec<String> {
         self.logs.with(Path::new(path), Clone::clone)
@@ -173,7 +186,7 @@ impl MemoryLogs {
 }
 
 impl AccessLogManager for MemoryLogs {
-    fn open(&self, path: &Path) -> std::io::Result<Arc<dyn AccessLogSink>> {
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn AccessLogSink>> {
         Ok(Arc::new(MemoryLog(self.file(path))))
     }
 }
