@@ -1,12 +1,12 @@
 //! What is written between the parentheses of `#[extension(…)]`.
 
 use syn::{
-    Error, ExprArray, Ident, LitStr, Token,
+    Error, Expr, ExprArray, ExprLit, Ident, Lit, LitStr, Token,
     ext::IdentExt as _,
     parse::{Parse, ParseStream},
-    parse_quote,
 };
 
+/// The arguments of the attribute.
 pub(crate) struct Arguments {
     pub(crate) name: LitStr,
     /// The message names; the first is canonical.
@@ -31,10 +31,12 @@ impl Parse for Arguments {
                 input.parse::<Token![,]>()?;
             }
         }
+        // The whole attribute is marked, since nothing in it is wrong by itself.
+        let missing = |message: &str| Error::new(proc_macro2::Span::call_site(), message);
         let name =
-            name.ok_or_else(|| input.error(r#"`name = "…"` is missing: the extension's name, as in Envoy"#))?;
+            name.ok_or_else(|| missing(r#"`name = "…"` is missing: the extension's name, as in Envoy"#))?;
         let canonical = type_url.ok_or_else(|| {
-            input.error(r#"`type_url = "type.googleapis.com/…"` is missing: the type of the extension's config message"#)
+            missing(r#"`type_url = "type.googleapis.com/…"` is missing: the type of the extension's config message"#)
         })?;
         let type_names = std::iter::once(canonical).chain(aliases).collect();
         Ok(Self { name, type_names, doc })
@@ -49,14 +51,11 @@ fn set_once(slot: &mut Option<LitStr>, key: &Ident, value: LitStr) -> syn::Resul
 }
 
 fn parse_aliases(array: &ExprArray) -> syn::Result<Vec<LitStr>> {
-    array
-        .elems
-        .iter()
-        .map(|element| {
-            let literal: LitStr = parse_quote!(#element);
-            type_name(&literal)
-        })
-        .collect()
+    let alias = |element: &Expr| match element {
+        Expr::Lit(ExprLit { lit: Lit::Str(url), .. }) => type_name(url),
+        other => Err(Error::new_spanned(other, "an alias is a type URL in quotes")),
+    };
+    array.elems.iter().map(alias).collect()
 }
 
 /// What follows the last `/` of a type URL.

@@ -8,7 +8,7 @@ use syn::parse_macro_input;
 
 /// Registers a config type as an extension. It stands on the implementation of a category's trait:
 ///
-/// ```ignore
+/// ```text
 /// /// Sends back what it receives.
 /// #[extension(
 ///     name = "envoy.filters.network.echo",

@@ -73,3 +73,51 @@ fn distance(a: &str, b: &str) -> usize {
     }
     last[b.len()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_styles_name_a_field() {
+        for key in ["stat_prefix", "statPrefix"] {
+            assert!(same_field(key, "stat_prefix"), "{key}");
+        }
+        for key in ["StatPrefix", "statprefix", "stat_Prefix", "statPrefi", "statPrefixx", ""] {
+            assert!(!same_field(key, "stat_prefix"), "{key}");
+        }
+        assert!(same_field("http2ProtocolOptions", "http2_protocol_options"));
+        assert_eq!(snake_case("httpFilters"), "http_filters");
+    }
+
+    #[test]
+    fn the_nearest_name_is_found_only_if_it_is_near() {
+        let names = ["cluster", "weighted_clusters", "stat_prefix", "name"];
+        for (typed, meant) in [
+            ("clutser", Some("cluster")),
+            ("clusters", Some("cluster")),
+            ("stat_prefx", Some("stat_prefix")),
+            ("nmae", Some("name")),
+            ("weighted_cluster", Some("weighted_clusters")),
+            ("timeout", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(typed, names), meant, "{typed}");
+        }
+    }
+
+    #[test]
+    fn a_type_is_near_if_its_last_part_is() {
+        let names = [
+            "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+            "envoy.extensions.filters.network.echo.v3.Echo",
+        ];
+        assert_eq!(nearest_type("envoy.filters.network.TcpProxy", names), Some(names[0]));
+        assert_eq!(
+            nearest_type("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxi", names),
+            Some(names[0])
+        );
+        assert_eq!(nearest_type("envoy.extensions.filters.network.tcp_proxy.v3.Other", names), None);
+    }
+}

@@ -192,3 +192,42 @@ impl Entry {
         Location { file: Arc::clone(&self.value.file), mark: self.mark }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::parse_yaml;
+
+    fn hash(text: &str) -> u64 {
+        parse_yaml("f", text).unwrap().root.stable_hash()
+    }
+
+    #[test]
+    fn the_hash_tells_whether_the_meaning_changed() {
+        let one = hash("{a: 1, b: [x, {c: d}]}");
+        assert_eq!(one, hash("# moved\nb:\n- x\n- c: d\na: 1\n"));
+        assert_eq!(one, 0xd3b4_90de_3df3_7626, "hashes are compared across runs and releases");
+        for other in [
+            "{a: 2, b: [x, {c: d}]}",
+            "{a: 1, b: [{c: d}, x]}",
+            "{a: '1', b: [x, {c: d}]}",
+            "{a: 1}",
+            "{a: 1, b: null}",
+        ] {
+            assert_ne!(one, hash(other), "{other}");
+        }
+        assert_ne!(hash("[]"), hash("{}"));
+        assert_ne!(hash("[[a], b]"), hash("[a, [b]]"));
+    }
+
+    #[test]
+    fn the_tree_becomes_json_as_it_was_written() {
+        let root =
+            parse_yaml("f", "{someKey: 1, b: '1', c: 1.5, d: yes, e: true, f: 5s, g: 0644, h: .inf, i: }")
+                .unwrap()
+                .root;
+        insta::assert_snapshot!(root.to_json(), @r#"{"b":"1","c":1.5,"d":"yes","e":true,"f":"5s","g":420,"h":".inf","i":null,"someKey":1}"#);
+        let big =
+            parse_yaml("f", "[18446744073709551615, -9223372036854775808, 1e30, +1, 0x10]").unwrap().root;
+        insta::assert_snapshot!(big.to_json(), @"[18446744073709551615,-9223372036854775808,1e+30,1,16]");
+    }
+}

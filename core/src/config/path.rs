@@ -98,3 +98,21 @@ impl fmt::Debug for ConfigPath {
         write!(f, "ConfigPath({self})")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_prints_as_one_would_write_it() {
+        let listener = ConfigPath::root().field("static_resources").field("listeners").index(0);
+        assert_eq!(listener.field("name").to_string(), "static_resources.listeners[0].name");
+        assert_eq!(
+            listener.field("filter_metadata").key("a.b").to_string(),
+            r#"static_resources.listeners[0].filter_metadata["a.b"]"#
+        );
+        assert_eq!(ConfigPath::root().index(1).field("x").to_string(), "[1].x");
+        assert_eq!(ConfigPath::root().to_string(), "");
+        assert_eq!(listener, ConfigPath::root().field("static_resources").field("listeners").index(0));
+    }
+}

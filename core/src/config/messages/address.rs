@@ -108,3 +108,34 @@ impl TryFrom<RawCidrRange> for CidrRange {
         Ok(Self { net: net.trunc() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{ConfigPath, Reader, parse_yaml},
+        extension::ExtensionSet,
+    };
+
+    fn range(yaml: &str) -> Result<CidrRange, String> {
+        let document = parse_yaml("f", yaml).unwrap();
+        let extensions = ExtensionSet::default();
+        let reader = Reader::new(&extensions);
+        let range = reader.read(&document.root, ConfigPath::root(), "envoy.config.core.v3.CidrRange");
+        range.ok_or_else(|| reader.into_report().to_string())
+    }
+
+    #[test]
+    fn a_range_contains_what_shares_its_prefix() {
+        let ten = range("{address_prefix: 10.1.2.3, prefix_len: 8}").unwrap();
+        assert!(ten.contains("10.200.0.1".parse().unwrap()) && !ten.contains("11.0.0.1".parse().unwrap()));
+        assert_eq!(ten.net.to_string(), "10.0.0.0/8", "host bits do not count");
+        assert!(range("{address_prefix: '::'}").unwrap().contains("fe80::1".parse().unwrap()));
+        assert_eq!(
+            range("{address_prefix: 10.0.0.0, prefix_len: 33}").unwrap().net.prefix_len(),
+            32,
+            "as Envoy cuts it"
+        );
+        insta::assert_snapshot!(range("{address_prefix: ten, prefix_len: 8}").unwrap_err(), @r#"f:1:1: error: "ten" is no IP address (address_prefix)"#);
+    }
+}

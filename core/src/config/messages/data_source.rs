@@ -65,3 +65,34 @@ impl DataSource {
         String::from_utf8(self.load()?).map_err(|_| DataSourceError::NotText)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_comes_from_wherever_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("data");
+        fs::write(&file, [0xff, 0x00]).unwrap();
+        let file = DataSource::Filename(file.to_str().unwrap().to_owned());
+        assert_eq!(file.load().unwrap(), [0xff, 0x00]);
+        assert_eq!(file.load_text().unwrap_err().to_string(), "the data is no UTF-8 text");
+        assert_eq!(DataSource::InlineBytes(ByteString(vec![7])).load().unwrap(), [7]);
+        assert_eq!(DataSource::InlineString("x".to_owned()).load_text().unwrap(), "x");
+        // Cargo sets this one for every test.
+        let variable = DataSource::EnvironmentVariable("CARGO_PKG_NAME".to_owned());
+        assert_eq!(variable.load_text().unwrap(), "underpass-core");
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        let missing = DataSource::Filename("/no/such/file".to_owned()).load().unwrap_err();
+        assert_eq!(
+            missing.to_string(),
+            r#"cannot read the file "/no/such/file": No such file or directory (os error 2)"#
+        );
+        let unset = DataSource::EnvironmentVariable("UNDERPASS_NO_SUCH".to_owned()).load().unwrap_err();
+        assert_eq!(unset.to_string(), r#"the environment variable "UNDERPASS_NO_SUCH" is not set"#);
+    }
+}

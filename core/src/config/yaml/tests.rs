@@ -113,8 +113,7 @@ fn what_a_config_cannot_be_is_refused_with_its_place() {
 
 #[test]
 fn bombs_do_not_explode() {
-    let level =
-        |level: usize, inside: &str| format!("a{level}: &a{level} [{}]\n", vec![inside; 9].join(", "));
+    let level = |level: usize, inside: &str| format!("a{level}: &a{level} [{}]\n", [inside; 9].join(", "));
     let laughs: Vec<String> = (1..10).map(|depth| level(depth, &format!("*a{}", depth - 1))).collect();
     let laughs = level(0, "lol") + &laughs.concat();
     insta::assert_snapshot!(refused(&laughs), @"f.yaml:7:10: error: the aliases up to here stand for more than 1000000 nodes");
