@@ -89,15 +89,17 @@ impl Admin {
         eventually(&format!("{name} is {value}"), || self.stat(name) == value);
     }
 
+    /// All counters and gauges of clusters, listeners and TCP proxies that are not zero.
+    pub fn moved(&self) -> BTreeMap<String, u64> {
+        let mut stats = self.stats();
+        stats.retain(|name, value| *value != 0 && of_traffic(name));
+        stats
+    }
+
     /// The gauges of what is still open: connections, requests and bytes that wait.
     pub fn open(&self) -> BTreeMap<String, u64> {
-        let mut stats = self.stats();
-        stats.retain(|name, value| {
-            let gauge = name.ends_with("_active") || name.ends_with("_buffered");
-            let ours =
-                ["cluster.", "listener.", "tcp.", "http."].iter().any(|prefix| name.starts_with(prefix));
-            *value != 0 && gauge && ours && !name.contains("admin")
-        });
+        let mut stats = self.moved();
+        stats.retain(|name, _| name.ends_with("_active") || name.ends_with("_buffered"));
         stats
     }
 
@@ -106,6 +108,10 @@ impl Admin {
     pub fn wait_idle(&self) {
         eventually("nothing is open", || self.open().is_empty());
     }
+}
+
+fn of_traffic(name: &str) -> bool {
+    ["cluster.", "listener.", "tcp."].iter().any(|prefix| name.starts_with(prefix)) && !name.contains("admin")
 }
 
 fn join_chunks(mut body: &str) -> String {

@@ -8,12 +8,19 @@
 pub mod admin;
 pub mod binary;
 pub mod client;
+pub mod config;
+pub mod example;
 pub mod origin;
 pub mod proxy;
 
 use std::time::{Duration, Instant};
 
-pub use crate::{admin::Admin, origin::Origin, proxy::Proxy};
+pub use crate::{
+    admin::Admin,
+    config::{Chain, With},
+    origin::Origin,
+    proxy::{Proxy, Start},
+};
 
 /// How long anything may take that is expected to happen. Generous, since machines that run tests are often busy.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -2,16 +2,17 @@
 
 use std::{
     fs,
-    io::Write as _,
-    net::SocketAddr,
+    io::{Read, Write as _},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 
-use crate::{Admin, PATIENCE, binary, eventually, eventually_some};
+use crate::{Admin, PATIENCE, binary, client, config::Config, eventually, eventually_some};
 
 /// A running proxy. It ends, by force if need be, when it is dropped.
 #[derive(Debug)]
@@ -29,12 +30,15 @@ pub struct Start<'a> {
     arguments: Vec<String>,
 }
 
+/// Added to a configuration, so that the proxy can be asked.
+const ADMIN: &str = r#""admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}}"#;
+
 impl<'a> Start<'a> {
     /// The reference binary with this configuration, without an `admin` block: that is added.
     ///
-    /// `DIR` in the text stands for the proxy's directory, for log files.
-    pub fn new(config: impl Into<String>) -> Self {
-        Self { binary: binary::underpass(), config: config.into(), arguments: Vec::new() }
+    /// `DIR/` in the text stands for the proxy's directory, for log files and sockets.
+    pub fn new(config: impl Into<Config>) -> Self {
+        Self { binary: binary::underpass(), config: config.into().0, arguments: Vec::new() }
     }
 
     /// Another binary.
@@ -43,7 +47,7 @@ impl<'a> Start<'a> {
         Self { binary, ..self }
     }
 
-    /// More arguments.
+    /// More arguments; `DIR/` in them stands for the proxy's directory.
     #[must_use]
     pub fn arguments<S: Into<String>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
         self.arguments.extend(arguments.into_iter().map(Into::into));
@@ -54,61 +58,105 @@ impl<'a> Start<'a> {
     #[track_caller]
     pub fn start(self) -> Proxy {
         let directory = tempfile::tempdir().expect("a directory for the proxy");
-        let config = directory.path().join("config.yaml");
-        let admin = "admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}\n";
-        let place = directory.path().display().to_string();
-        fs::write(&config, format!("{admin}{}", self.config.replace("DIR", &place)))
-            .expect("the configuration is written");
-        let (address_file, log) =
-            (directory.path().join("admin-address"), directory.path().join("stderr.log"));
-        let mut command = Command::new(self.binary);
-        command.arg("-c").arg(&config).arg("--admin-address-path").arg(&address_file);
-        if !self.arguments.iter().any(|argument| argument == "--concurrency") {
-            command.args(["--concurrency", "1"]);
-        }
-        let stderr = fs::File::create(&log).expect("a log file");
-        let mut child = command
-            .args(&self.arguments)
-            .stdout(Stdio::null())
-            .stderr(stderr)
+        let place = format!("{}/", directory.path().display());
+        let config = match self.config.strip_prefix('{') {
+            Some(fields) => format!("{{{ADMIN},{fields}"),
+            None => format!("{ADMIN}\n{}", self.config),
+        };
+        let file = |name: &str| directory.path().join(name);
+        fs::write(file("config.yaml"), config.replace("DIR/", &place)).expect("the configuration is written");
+        let output = |name: &str| fs::File::create(file(name)).expect("a log file");
+        let mut child = self
+            .command(&directory)
+            .arg("--admin-address-path")
+            .arg(file("admin-address"))
+            .stdout(output("stdout.log"))
+            .stderr(output("stderr.log"))
             .spawn()
             .expect("the binary starts");
-        let admin = eventually_some("the proxy tells its admin address", || {
+        let mut alive = || {
             let ended = child.try_wait().expect("the process can be asked");
-            assert!(ended.is_none(), "the proxy ended: {}", fs::read_to_string(&log).unwrap_or_default());
-            fs::read_to_string(&address_file).ok()?.trim().parse::<SocketAddr>().ok()
+            let log = || fs::read_to_string(file("stderr.log")).unwrap_or_default();
+            assert!(ended.is_none(), "the proxy ended: {}", log());
+        };
+        let admin = eventually_some("the proxy tells its admin address", || {
+            alive();
+            fs::read_to_string(file("admin-address")).ok()?.trim().parse().map(Admin::new).ok()
         });
-        let proxy = Proxy { child, admin: Admin::new(admin), directory };
         eventually("the proxy is ready", || {
-            proxy.admin.request("GET", "/ready").is_ok_and(|it| it.status == 200)
+            alive();
+            admin.request("GET", "/ready").is_ok_and(|it| it.status == 200)
         });
-        proxy
+        Proxy { child, admin, directory }
     }
 
-    /// Runs it to its end, which must come by itself.
+    /// Runs it to its end, which must come by itself. In what it says, the path of its directory is left out.
     #[track_caller]
     pub fn run(self) -> Output {
         let directory = tempfile::tempdir().expect("a directory for the proxy");
-        let config = directory.path().join("config.yaml");
-        fs::write(&config, &self.config).expect("the configuration is written");
-        let mut output = Command::new(self.binary)
-            .arg("-c")
-            .arg(&config)
-            .args(&self.arguments)
-            .output()
-            .expect("the binary starts");
         let place = format!("{}/", directory.path().display());
+        let config = self.config.replace("DIR/", &place);
+        fs::write(directory.path().join("config.yaml"), config).expect("the configuration is written");
+        let mut output = run(&mut self.command(&directory));
         for stream in [&mut output.stdout, &mut output.stderr] {
-            *stream = String::from_utf8_lossy(stream).replace(&place, "").into_bytes();
+            let text = String::from_utf8_lossy(stream).replace(&place, "");
+            *stream = text.into_bytes();
         }
         output
     }
+
+    fn command(&self, directory: &TempDir) -> Command {
+        let place = format!("{}/", directory.path().display());
+        let mut command = Command::new(self.binary);
+        command.arg("-c").arg(directory.path().join("config.yaml"));
+        // Envoy's own options: several proxies run at once, and logs shall be on disk soon.
+        command.args(["--disable-hot-restart", "--file-flush-interval-msec", "50"]);
+        if !self.arguments.iter().any(|argument| argument == "--concurrency") {
+            command.args(["--concurrency", "1"]);
+        }
+        command.args(self.arguments.iter().map(|argument| argument.replace("DIR/", &place)));
+        command.stdin(Stdio::null());
+        command
+    }
+}
+
+/// Runs a command to its end; kills it if the end does not come within [`PATIENCE`].
+#[track_caller]
+pub fn run(command: &mut Command) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let read = |stream: Option<Box<dyn Read + Send>>| {
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            // What was read before an error is what there is.
+            let _ = stream.map(|mut stream| stream.read_to_end(&mut bytes));
+            bytes
+        })
+    };
+    let stdout = read(child.stdout.take().map(|it| Box::new(it) as _));
+    let stderr = read(child.stderr.take().map(|it| Box::new(it) as _));
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        match child.try_wait().expect("the process can be asked") {
+            Some(status) => break Some(status),
+            None if Instant::now() > deadline => break None,
+            None => thread::park_timeout(Duration::from_millis(5)),
+        }
+    };
+    if status.is_none() {
+        // It is asserted below that it was not needed.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let text = |it: thread::JoinHandle<Vec<u8>>| it.join().expect("reading does not panic");
+    let (stdout, stderr) = (text(stdout), text(stderr));
+    let status = status.unwrap_or_else(|| panic!("still running: {}", String::from_utf8_lossy(&stderr)));
+    Output { status, stdout, stderr }
 }
 
 impl Proxy {
     /// Starts the reference binary with this configuration; see [`Start`].
     #[track_caller]
-    pub fn start(config: impl Into<String>) -> Self {
+    pub fn start(config: impl Into<Config>) -> Self {
         Start::new(config).start()
     }
 
@@ -120,10 +168,20 @@ impl Proxy {
     /// Where a TCP listener listens, by the listener's name.
     #[track_caller]
     pub fn listener(&self, name: &str) -> SocketAddr {
+        *self.addresses(name).first().unwrap_or_else(|| panic!("no TCP listener {name}"))
+    }
+
+    /// All addresses of a TCP listener, by its name.
+    pub fn addresses(&self, name: &str) -> Vec<SocketAddr> {
         let listeners = self.admin.get("/listeners");
-        let address =
-            listeners.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("::")?.parse().ok());
-        address.unwrap_or_else(|| panic!("no TCP listener {name} in\n{listeners}"))
+        let address = |line: &str| line.strip_prefix(name)?.strip_prefix("::")?.parse().ok();
+        listeners.lines().filter_map(address).collect()
+    }
+
+    /// A client that is connected to a TCP listener.
+    #[track_caller]
+    pub fn connect(&self, name: &str) -> TcpStream {
+        client::connect(self.listener(name))
     }
 
     /// A file in the proxy's directory.
@@ -134,9 +192,14 @@ impl Proxy {
     /// The lines of a file in the proxy's directory, once there are that many.
     #[track_caller]
     pub fn lines(&self, name: &str, count: usize) -> Vec<String> {
-        let read = || fs::read_to_string(self.path(name)).unwrap_or_default();
-        eventually(&format!("{count} lines in {name}"), || read().lines().count() >= count);
-        read().lines().map(str::to_owned).collect()
+        eventually(&format!("{count} lines in {name}"), || self.lines_now(name).len() >= count);
+        self.lines_now(name)
+    }
+
+    /// The lines of a file in the proxy's directory, as they are now; none if there is no such file.
+    pub fn lines_now(&self, name: &str) -> Vec<String> {
+        let text = fs::read_to_string(self.path(name)).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
     }
 
     /// What it wrote to standard error.
@@ -185,7 +248,7 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if thread::panicking() {
             // The process's log tells what the test cannot.
             let _ = std::io::stderr().write_all(self.log().as_bytes());
         }
@@ -198,7 +261,5 @@ impl Drop for Proxy {
 /// Asserts that a connection is refused at an address, within [`PATIENCE`].
 #[track_caller]
 pub fn wait_refused(address: SocketAddr) {
-    eventually("connections are refused", || {
-        std::net::TcpStream::connect_timeout(&address, PATIENCE).is_err()
-    });
+    eventually("connections are refused", || TcpStream::connect_timeout(&address, PATIENCE).is_err());
 }

@@ -1,0 +1,79 @@
+//! Every configuration of `examples/configs` is started and carries traffic.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use underpass_tests::{
+    Origin, Proxy, Start,
+    client::ask,
+    example::{self, Example},
+};
+
+#[test]
+fn every_example_is_known() {
+    let known: BTreeSet<String> = Example::ALL.iter().map(|it| it.file.to_owned()).collect();
+    assert_eq!(example::files(), known, "each file in examples/configs is in Example::ALL");
+}
+
+#[test]
+fn every_example_validates() {
+    for example in Example::ALL {
+        let output = Start::new(example.text()).arguments(["--mode", "validate"]).run();
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{}: {}",
+            example.file,
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
+/// Starts an example in front of an echo server and sends five bytes through it.
+fn five_bytes(example: Example) -> Proxy {
+    let origin = Origin::echo();
+    let proxy = Proxy::start(example.in_front_of(&origin));
+    let mut client = proxy.connect(example.entry);
+    assert_eq!(ask(&mut client, "hello"), "hello", "{}", example.file);
+    drop(client);
+    proxy.admin().wait_idle();
+    proxy
+}
+
+#[test]
+fn every_example_carries_traffic() {
+    for example in Example::ALL {
+        five_bytes(example);
+    }
+}
+
+#[test]
+fn three_hops_count_and_the_last_one_logs_its_addresses() {
+    let origin = Origin::echo();
+    let proxy = Proxy::start(Example::THREE_HOPS.in_front_of(&origin));
+    let mut client = proxy.connect("entry");
+    assert_eq!(ask(&mut client, "hello"), "hello");
+    drop(client);
+    proxy.admin().wait_idle();
+    for hop in ["entry", "first", "second", "third"] {
+        assert_eq!(proxy.admin().stat(&format!("tcp.{hop}.downstream_cx_rx_bytes_total")), 5, "{hop}");
+    }
+    let lines = proxy.lines("stdout.log", 1);
+    let expected =
+        format!("envoy://internal_client_address/ -> envoy://third/ -> {} rx=5 tx=5 -", origin.address());
+    assert_eq!(lines, [expected]);
+}
+
+#[test]
+fn metadata_and_filter_state_reach_the_inner_log() {
+    let proxy = five_bytes(Example::METADATA);
+    let lines = proxy.lines("stdout.log", 1);
+    let logged: Value = serde_json::from_str(&lines[0]).unwrap();
+    let expected = json!({
+        "client": "127.0.0.1",
+        "endpoint": { "color": "blue", "ports": [80, 443] },
+        "tier": "gold",
+        "received": 5,
+    });
+    assert_eq!(logged, expected);
+}
