@@ -2,6 +2,7 @@
 
 mod config;
 mod filter;
+mod formatted;
 mod loggers;
 
 pub use self::{
@@ -9,6 +10,7 @@ pub use self::{
         AccessLog, AccessLogFilter, ComparedTo, ComparisonFilter, ComparisonOp, FlagName, HeaderFilter,
         LogTypeFilter, MetadataFilter, ResponseFlagFilter, RuntimeFilter, Several, Unconditional,
     },
+    formatted::{FormattedLog, log_format, parse_format},
     loggers::AccessLogs,
 };
 

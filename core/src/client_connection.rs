@@ -64,7 +64,7 @@ pub enum ConnectError {
 }
 
 /// What `strerror(3)` says, without the number that Rust adds.
-fn system_message(error: &io::Error) -> String {
+pub(crate) fn system_message(error: &io::Error) -> String {
     let text = error.to_string();
     match text.rsplit_once(" (os error ") {
         Some((message, _)) => message.to_owned(),
