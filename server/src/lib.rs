@@ -6,6 +6,8 @@ mod command_line;
 pub mod config;
 mod cross_checks;
 mod lifecycle;
+mod listener;
+pub mod listener_manager;
 mod load;
 mod logging;
 mod memory;
@@ -13,5 +15,7 @@ mod runtime_layers;
 mod server_stats;
 pub mod socket_option;
 mod stats_config;
+#[cfg(test)]
+mod test_server;
 mod timestamp;
 mod version;

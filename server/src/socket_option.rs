@@ -75,6 +75,12 @@ impl SocketOption {
     }
 }
 
+impl PartialEq for SocketOption {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.known, other.known) && self.value == other.value && self.state == other.state
+    }
+}
+
 impl std::fmt::Debug for SocketOption {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} = {:?} at {:?}", self.known.word, self.value, self.state)

@@ -1,0 +1,178 @@
+//! What the listener manager knows, behind one lock.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use underpass_core::{address::Address, config::Node, stream_info::TrafficDirection};
+
+use super::snapshot::{Placement, RetiredChains, Snapshot};
+use crate::listener::{
+    Endpoint, ListenerBase, Tag,
+    socket::{BindError, ListenSocket},
+};
+
+/// How far the process has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// The configuration is being read: nothing is opened.
+    #[default]
+    Loading,
+    /// Sockets are bound.
+    Bound,
+    /// Workers accept connections.
+    Started,
+}
+
+/// Which listeners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// All.
+    All,
+    /// Those whose `traffic_direction` is `INBOUND`.
+    Inbound,
+}
+
+impl Which {
+    pub(super) fn includes(self, base: &ListenerBase) -> bool {
+        self == Self::All || base.direction() == TrafficDirection::Inbound
+    }
+}
+
+/// What the listener manager knows.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) phase: Phase,
+    /// By age, which updates do not change.
+    pub(super) active: BTreeMap<u64, Arc<Placement>>,
+    by_name: HashMap<Arc<str>, u64>,
+    /// Replaced or removed ones, until the drain time is over.
+    pub(super) draining: Vec<Arc<Placement>>,
+    /// No more listeners of these are added.
+    pub(super) stopped: Option<Which>,
+    /// Updates that failed, by name.
+    pub(super) failed: BTreeMap<String, FailedUpdate>,
+    last_number: u64,
+}
+
+/// An update that was refused, for `/config_dump`.
+pub(super) struct FailedUpdate {
+    pub(super) node: Arc<Node>,
+    /// When.
+    pub(super) at: String,
+    pub(super) details: String,
+}
+
+impl State {
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Arc<Placement>> {
+        self.active.get(self.by_name.get(name)?)
+    }
+
+    /// Puts a listener in the place of the one with its name, or behind all others. Returns the one it replaces.
+    pub(super) fn put(&mut self, placement: Arc<Placement>) -> Option<Arc<Placement>> {
+        let name = Arc::clone(&placement.listener.base.name);
+        let number = match self.by_name.get(&name) {
+            Some(number) => *number,
+            None => self.next_number(),
+        };
+        self.by_name.insert(name, number);
+        self.active.insert(number, placement)
+    }
+
+    pub(super) fn take(&mut self, name: &str) -> Option<Arc<Placement>> {
+        let number = self.by_name.remove(name)?;
+        self.active.remove(&number)
+    }
+
+    /// Replaces a placement, wherever it is, by what `change` makes of it.
+    pub(super) fn replace(&mut self, tag: Tag, change: impl FnOnce(&Placement) -> Placement) {
+        let all = self.active.values_mut().chain(&mut self.draining);
+        if let Some(placement) = all.into_iter().find(|placement| placement.tag() == tag) {
+            *placement = Arc::new(change(placement));
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        if self.phase < Phase::Started {
+            return Snapshot::default();
+        }
+        Snapshot { placements: self.draining.iter().chain(self.active.values()).cloned().collect() }
+    }
+
+    /// A listener other than `base` that has one of its addresses.
+    pub(super) fn with_same_address(&self, base: &ListenerBase) -> Option<&Arc<Placement>> {
+        let ambiguous = |address: &Address| address.port() != Some(0) || !binds(base);
+        let addresses: Vec<_> = base.addresses().into_iter().filter(ambiguous).collect();
+        self.active.values().find(|other| {
+            let other = &other.listener.base;
+            other.name != base.name && other.addresses().iter().any(|address| addresses.contains(address))
+        })
+    }
+}
+
+fn binds(base: &ListenerBase) -> bool {
+    base.kernel().is_none_or(|kernel| kernel.bind_to_port)
+}
+
+/// The sockets of a listener: those of the previous version where they are what is wanted, else new ones.
+pub(super) fn open_sockets(
+    base: &ListenerBase,
+    previous: &[Arc<ListenSocket>],
+    workers: usize,
+) -> Result<Vec<Arc<ListenSocket>>, BindError> {
+    let Endpoint::Kernel(kernel) = &base.endpoint else { return Ok(Vec::new()) };
+    if !kernel.bind_to_port {
+        return Ok(Vec::new());
+    }
+    let mut previous = previous.to_vec();
+    let open = |at| {
+        if let Some(same) = previous.iter().position(|socket| socket.is_for(at, &kernel.settings)) {
+            return Ok(previous.swap_remove(same));
+        }
+        ListenSocket::bind(at, &kernel.settings, workers).map(Arc::new)
+    };
+    kernel.addresses.iter().map(open).collect()
+}
+
+impl Placement {
+    /// Where it listens; as configured where it has no sockets.
+    pub(super) fn addresses_of(base: &ListenerBase, sockets: &[Arc<ListenSocket>]) -> Vec<Address> {
+        if sockets.is_empty() {
+            return base.addresses();
+        }
+        sockets.iter().map(|socket| socket.address().clone()).collect()
+    }
+
+    /// The same, with something changed.
+    pub(super) fn with_sockets(&self, sockets: Vec<Arc<ListenSocket>>) -> Self {
+        Self { addresses: Self::addresses_of(&self.listener.base, &sockets), sockets, ..self.shallow() }
+    }
+
+    /// The same without sockets, but known by the addresses that it had.
+    pub(super) fn stopped(&self) -> Self {
+        Self { sockets: Vec::new(), stopped: true, ..self.shallow() }
+    }
+
+    /// The same without some chains whose drain time is over.
+    pub(super) fn without_retired(&self, over: &Arc<RetiredChains>) -> Self {
+        let retired = self.retired.iter().filter(|each| !Arc::ptr_eq(each, over)).cloned().collect();
+        Self { retired, ..self.shallow() }
+    }
+
+    fn shallow(&self) -> Self {
+        Self {
+            listener: Arc::clone(&self.listener),
+            addresses: self.addresses.clone(),
+            sockets: self.sockets.clone(),
+            stopped: self.stopped,
+            retired: self.retired.clone(),
+            draining: self.draining.clone(),
+        }
+    }
+}
