@@ -108,3 +108,6 @@ pub fn relay<'a>(
 ) -> Relay<'a> {
     Relay::new(downstream, upstream, options, accounting)
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,7 +78,7 @@ async fn vectored_writes_survive_boxes_and_prefixes() {
 
 #[tokio::test]
 async fn what_a_stream_cannot_do_is_refused() {
-    let mut io: BoxIo = Box::new(Notes::default());
+    let mut io: BoxIo = Box::<Notes>::default();
     assert_eq!(peek(&mut io, 8).await.unwrap_err().kind(), io::ErrorKind::Unsupported);
     assert!(!io.lends_bytes() && !io.takes_bytes());
     assert!(io.kernel_socket().is_none() && io.user_space_socket().is_none());

@@ -1,6 +1,6 @@
 //! Both directions and the clock in one future.
 
-use std::io;
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -124,7 +124,8 @@ impl Pump<'_> {
     fn poll(&mut self, cx: &mut Context<'_>, active: &mut bool) -> Poll<RelayEnd> {
         for side in [Side::Downstream, Side::Upstream] {
             if let Poll::Ready(Err(failure)) = self.poll_direction(side, cx, active) {
-                return Poll::Ready(self.end_failed(failure, cx, active));
+                let after_end = self.from(failure.side).has_ended();
+                return Poll::Ready(self.look_again(failure, cx, active).into_end(after_end));
             }
             if self.first_ended.is_none() && self.from(side).has_ended() {
                 self.first_ended = Some(side);
@@ -136,7 +137,7 @@ impl Pump<'_> {
         }
         for side in [Side::Downstream, Side::Upstream] {
             if self.is_gone(side, cx) {
-                return Poll::Ready(self.failed(reset_by(side)));
+                return Poll::Ready(reset_by(side).into_end(true));
             }
         }
         self.note_flush();
@@ -178,21 +179,17 @@ impl Pump<'_> {
         in_vain && io.poll_peer_gone(cx).is_ready()
     }
 
-    /// The end by `failure`. A side that takes no more bytes may have sent some, and may tell why: one more look.
-    fn end_failed(&mut self, failure: Failure, cx: &mut Context<'_>, active: &mut bool) -> RelayEnd {
+    /// Why a side really failed. One that takes no more bytes may have sent some, and may tell more when it is read.
+    fn look_again(&mut self, failure: Failure, cx: &mut Context<'_>, active: &mut bool) -> Failure {
         let side = failure.side;
         if failure.operation == Operation::Read {
-            return self.failed(failure);
+            return failure;
         }
         match self.poll_direction(side, cx, active) {
-            Poll::Ready(Err(better)) if better.side == side => self.failed(better),
-            _ if self.is_gone(side, cx) => self.failed(reset_by(side)),
-            _ => self.failed(failure),
+            Poll::Ready(Err(better)) if better.side == side => better,
+            _ if self.is_gone(side, cx) => reset_by(side),
+            _ => failure,
         }
-    }
-
-    fn failed(&self, Failure { side, operation, error }: Failure) -> RelayEnd {
-        RelayEnd::Failed { side, operation, error, after_end: self.from(side).has_ended() }
     }
 
     /// Tells when downstream is closed both ways while bytes still wait for upstream, and when that is over.
@@ -209,7 +206,13 @@ impl Pump<'_> {
 }
 
 fn reset_by(side: Side) -> Failure {
-    Failure { side, operation: Operation::Read, error: io::ErrorKind::ConnectionReset.into() }
+    Failure { side, operation: Operation::Read, error: ErrorKind::ConnectionReset.into() }
+}
+
+impl Failure {
+    fn into_end(self, after_end: bool) -> RelayEnd {
+        RelayEnd::Failed { side: self.side, operation: self.operation, error: self.error, after_end }
+    }
 }
 
 impl Drop for Pump<'_> {

@@ -113,12 +113,15 @@ fn fill(end: &mut UserSpaceSocket) -> usize {
 
 /// Bytes whose memory is gone when nobody else holds the `Arc`.
 fn tracked_bytes(len: usize) -> (Bytes, Arc<()>) {
-    struct Owner(Vec<u8>, Arc<()>);
+    struct Owner {
+        memory: Vec<u8>,
+        _alive: Arc<()>,
+    }
     impl AsRef<[u8]> for Owner {
         fn as_ref(&self) -> &[u8] {
-            &self.0
+            &self.memory
         }
     }
     let alive = Arc::new(());
-    (Bytes::from_owner(Owner(vec![1; len], Arc::clone(&alive))), alive)
+    (Bytes::from_owner(Owner { memory: vec![1; len], _alive: Arc::clone(&alive) }), alive)
 }

@@ -177,7 +177,7 @@ fn an_end_that_is_dropped_by_a_panic_wakes_its_peer() {
     assert_eq!(read_error(&mut server), ConnectionReset);
 }
 
-/// "connect(): 0 if peer handle exists (also if peer only half-closed)".
+/// "`connect()`: 0 if peer handle exists (also if peer only half-closed)".
 #[tokio::test]
 async fn a_client_is_connected_while_the_server_end_exists() {
     let (mut client, mut server) = small_pair(1024);
@@ -186,7 +186,7 @@ async fn a_client_is_connected_while_the_server_end_exists() {
     client.connected().await.unwrap();
 }
 
-/// "connect(): EINVAL if peer closed".
+/// "`connect()`: EINVAL if peer closed".
 #[tokio::test]
 async fn connecting_fails_if_the_server_end_is_closed() {
     let (mut client, server) = small_pair(1024);
@@ -213,7 +213,7 @@ async fn connecting_takes_two_turns() {
     assert_eq!(after_turns(3).await, Ok(()));
 }
 
-/// B6 "upstream refused: outer log UF,URX delayed_connect_error:_Invalid_argument".
+/// B6 "upstream refused: outer log UF,URX `delayed_connect_error:_Invalid_argument`".
 #[tokio::test]
 async fn an_upstream_that_refuses_at_once_fails_the_connect() {
     let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -102,7 +102,7 @@ impl World {
         let Some(mut end) = self.ends[at].take() else { return };
         match step {
             Step::Write(len) => {
-                self.write(at, &mut end, *len, |end, cx, data| Pin::new(end).poll_write(cx, data))
+                self.write(at, &mut end, *len, |end, cx, data| Pin::new(end).poll_write(cx, data));
             }
             Step::WriteVectored(lens) => self.write(at, &mut end, lens.iter().sum(), |end, cx, mut data| {
                 let mut slices = Vec::new();
