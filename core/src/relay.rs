@@ -15,8 +15,8 @@
 //! - The idle timeout stays in force while one side is half-closed, whichever it is, and while bytes wait for a side
 //!   that does not take them.
 //! - A reset ends it at once, also when the other side had ended before. What was read and not yet written is lost.
-//! - When a write to a side fails, what that side has sent and can be read and written without waiting still is: an
-//!   upstream that answers early and closes with unread data gets its answer through. (Envoy drops it.)
+//! - When a write to the upstream fails, what it has sent is still delivered: one that answers early and closes with
+//!   unread data gets its answer through. (Envoy drops it.)
 //! - A TCP peer that resets after its FIN, with nothing to be written to it, goes unnoticed until the idle timeout. A
 //!   user-space peer that is closed after its half-close is noticed at once and is a failure (Envoy: `UR`).
 //!

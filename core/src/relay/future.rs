@@ -34,6 +34,13 @@ struct Pump<'a> {
     to_downstream: Direction,
     first_ended: Option<Side>,
     flushing_upstream: bool,
+    last_words: Option<LastWords>,
+}
+
+/// An upstream that failed a write, while what it has sent is still on its way.
+struct LastWords {
+    failure: Failure,
+    after_end: bool,
 }
 
 /// When to end although bytes may still come.
@@ -64,6 +71,7 @@ impl<'a> Relay<'a> {
             to_downstream: Direction::new(Side::Upstream, options.downstream_buffer_limit, Bytes::new()),
             first_ended: None,
             flushing_upstream: false,
+            last_words: None,
         };
         Self { pump, timer: limits.next().map(tokio::time::sleep_until), limits }
     }
@@ -122,10 +130,12 @@ impl Limits {
 
 impl Pump<'_> {
     fn poll(&mut self, cx: &mut Context<'_>, active: &mut bool) -> Poll<RelayEnd> {
+        if let Some(end) = self.last_words.take() {
+            return self.poll_last_words(end, cx, active);
+        }
         for side in [Side::Downstream, Side::Upstream] {
             if let Poll::Ready(Err(failure)) = self.poll_direction(side, cx, active) {
-                let after_end = self.from(failure.side).has_ended();
-                return Poll::Ready(self.look_again(failure, cx, active).into_end(after_end));
+                return self.poll_failed(failure, cx, active);
             }
             if self.first_ended.is_none() && self.from(side).has_ended() {
                 self.first_ended = Some(side);
@@ -142,6 +152,37 @@ impl Pump<'_> {
         }
         self.note_flush();
         Poll::Pending
+    }
+
+    /// Ends the relay, unless it is an upstream that takes no more bytes but may have sent some.
+    fn poll_failed(&mut self, failure: Failure, cx: &mut Context<'_>, active: &mut bool) -> Poll<RelayEnd> {
+        let after_end = self.from(failure.side).has_ended();
+        if failure.side == Side::Downstream || failure.operation == Operation::Read {
+            return Poll::Ready(failure.into_end(after_end));
+        }
+        if self.is_gone(Side::Upstream, cx) {
+            return Poll::Ready(reset_by(Side::Upstream).into_end(true));
+        }
+        self.poll_last_words(LastWords { failure, after_end }, cx, active)
+    }
+
+    /// Delivers what a failed upstream has sent. The connection is dead, so reading it ends soon, and may tell more
+    /// than the failed write did.
+    fn poll_last_words(
+        &mut self,
+        LastWords { failure, after_end }: LastWords,
+        cx: &mut Context<'_>,
+        active: &mut bool,
+    ) -> Poll<RelayEnd> {
+        let failure = match self.poll_direction(Side::Upstream, cx, active) {
+            Poll::Pending => {
+                self.last_words = Some(LastWords { failure, after_end });
+                return Poll::Pending;
+            }
+            Poll::Ready(Err(better)) if better.side == Side::Upstream => better,
+            Poll::Ready(_) => failure,
+        };
+        Poll::Ready(failure.into_end(after_end))
     }
 
     fn from(&self, side: Side) -> &Direction {
@@ -177,19 +218,6 @@ impl Pump<'_> {
             Side::Upstream => &mut *self.upstream,
         };
         in_vain && io.poll_peer_gone(cx).is_ready()
-    }
-
-    /// Why a side really failed. One that takes no more bytes may have sent some, and may tell more when it is read.
-    fn look_again(&mut self, failure: Failure, cx: &mut Context<'_>, active: &mut bool) -> Failure {
-        let side = failure.side;
-        if failure.operation == Operation::Read {
-            return failure;
-        }
-        match self.poll_direction(side, cx, active) {
-            Poll::Ready(Err(better)) if better.side == side => better,
-            _ if self.is_gone(side, cx) => reset_by(side),
-            _ => failure,
-        }
     }
 
     /// Tells when downstream is closed both ways while bytes still wait for upstream, and when that is over.
