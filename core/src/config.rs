@@ -34,6 +34,7 @@ mod report;
 mod scalar;
 mod typed;
 mod value;
+mod wire;
 mod yaml;
 
 pub use self::{
@@ -47,6 +48,7 @@ pub use self::{
     report::{Diagnostic, Report, Severity},
     typed::{ExtensionConfig, RawTypedConfig, TypedConfig},
     value::{Struct, Value},
+    wire::{DecodeError, decode_any},
     yaml::{Document, parse_yaml},
 };
 pub(crate) use names::{nearest as nearest_name, nearest_type};

@@ -6,7 +6,7 @@ use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use underpass_core::{
-    config::{ConfigPath, ExtensionConfig, Reader, Report, TypedConfig, parse_yaml},
+    config::{ConfigPath, ExtensionConfig, Reader, Report, TypedConfig, decode_any, parse_yaml},
     extension,
     extension::{Category, ExtensionSet, Registration, RegistryError, fields_of, typetag},
 };
@@ -21,7 +21,11 @@ impl Category for dyn ToolConfig {
 }
 
 #[typetag::deserialize(tag = "@type")]
-trait MaterialConfig: Debug + Send + Sync {}
+trait MaterialConfig: Debug + Send + Sync {
+    fn thickness(&self) -> Option<u32> {
+        None
+    }
+}
 
 impl Category for dyn MaterialConfig {
     const NAME: &'static str = "material";
@@ -83,6 +87,32 @@ struct Wood;
 
 #[extension(name = "example.materials.wood", type_url = "type.googleapis.com/example.materials.v3.Wood")]
 impl MaterialConfig for Wood {}
+
+/// One of Envoy's messages: only those can come in protobuf's binary form.
+#[derive(Debug, Deserialize)]
+struct Felt {
+    buffer_size_kb: Option<u32>,
+}
+
+#[extension(
+    name = "example.materials.felt",
+    type_url = "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener"
+)]
+impl MaterialConfig for Felt {
+    fn thickness(&self) -> Option<u32> {
+        self.buffer_size_kb
+    }
+}
+
+/// Its author did not read that `flatten` is forbidden.
+#[derive(Debug, Deserialize)]
+struct Velvet {
+    #[serde(flatten)]
+    _nail: Nail,
+}
+
+#[extension(name = "example.materials.velvet", type_url = "type.googleapis.com/example.materials.v3.Velvet")]
+impl MaterialConfig for Velvet {}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -297,6 +327,27 @@ tools:
 }
 
 #[test]
+fn what_comes_out_of_an_any_takes_the_same_path() {
+    let set = ExtensionSet::from_inventory().unwrap();
+    let url = "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener";
+    let resolve = |bytes: &[u8]| {
+        let tree = decode_any("xds", url, bytes).unwrap();
+        set.resolve::<dyn MaterialConfig>(&tree, ConfigPath::root().field("material"))
+    };
+    // Field 1 is a UInt32Value whose field 1 is the number.
+    let felt = resolve(&[0x0a, 2, 0x08, 64]).unwrap();
+    assert_eq!(felt.thickness(), Some(64));
+    insta::assert_snapshot!(resolve(&[0x0a, 3, 0x08, 0x81, 0x40]).unwrap_err(), @"xds:1:1: error: material.buffer_size_kb: value must be inside range [1, 8192], not 8193");
+}
+
+#[test]
+fn a_config_type_with_flatten_is_refused() {
+    let set = ExtensionSet::from_inventory().unwrap();
+    let tree = parse_yaml("f", "{'@type': t/example.materials.v3.Velvet, weight: 1}").unwrap().root;
+    insta::assert_snapshot!(set.resolve::<dyn MaterialConfig>(&tree, ConfigPath::root()).unwrap_err(), @"f:1:1: error: the config type of example.materials.velvet is a map or uses #[serde(flatten)], which the config reader forbids because it loses the place of errors");
+}
+
+#[test]
 fn the_list_tells_category_name_type_and_crate() {
     let set = ExtensionSet::from_inventory().unwrap();
     let ours = set.list().into_iter().filter(|registration| registration.name.starts_with("example."));
@@ -307,6 +358,8 @@ fn the_list_tells_category_name_type_and_crate() {
         })
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @"
+    material | example.materials.felt | type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener | underpass-core | 
+    material | example.materials.velvet | type.googleapis.com/example.materials.v3.Velvet | underpass-core | 
     material | example.materials.wood | type.googleapis.com/example.materials.v3.Wood | underpass-core | 
     tool | example.tools.hammer | type.googleapis.com/example.tools.v3.Hammer | underpass-core | Drives nails.
     tool | example.tools.saw | type.googleapis.com/example.tools.v3.Saw | underpass-core | Cuts wood.

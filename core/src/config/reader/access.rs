@@ -164,7 +164,10 @@ impl<'r> FieldAccess<'r> {
         for entry in entries {
             let Some(field) = fields.iter().copied().find(|field| names::same_field(&entry.key, field))
             else {
-                unknown::field(&parent, entry, fields);
+                // What comes out of an Any still says what it is.
+                if &*entry.key != "@type" || !matches!(parent.path, Path::Base(..)) {
+                    unknown::field(&parent, entry, fields);
+                }
                 continue;
             };
             if let Some((_, first)) = matched.iter().find(|(name, _)| *name == field) {
