@@ -17,6 +17,8 @@
 //! - A reset ends it at once, also when the other side had ended before. What was read and not yet written is lost.
 //! - When a write to the upstream fails, what it has sent is still delivered: one that answers early and closes with
 //!   unread data gets its answer through. (Envoy drops it.)
+//! - A side that is not read, because the other one does not take bytes, is not looked at either: its reset goes
+//!   unnoticed until the other one takes some, or until the idle timeout.
 //! - A TCP peer that resets after its FIN, with nothing to be written to it, goes unnoticed until the idle timeout. A
 //!   user-space peer that is closed after its half-close is noticed at once and is a failure (Envoy: `UR`).
 //!

@@ -105,8 +105,8 @@ impl UserSpaceSocket {
     ///
     /// In Envoy the listener accepts inside the client's `connect`, and the client learns that it is connected in a
     /// later turn of its event loop. So an internal listener that closes before then, say because its own upstream
-    /// refuses at once, fails the client's connect, while one that closes later resets an established connection. A
-    /// server end that has only finished writing is still there.
+    /// refuses at once, fails the client's connect, while one that closes later, or that has answered before, resets an
+    /// established connection. A server end that has only finished writing is still there.
     ///
     /// # Errors
     /// `InvalidInput` if the server end is gone by then: what Envoy logs as `delayed_connect_error:_Invalid_argument`.
@@ -114,7 +114,7 @@ impl UserSpaceSocket {
         for _turn in 0..2 {
             tokio::task::yield_now().await;
         }
-        if self.writes().borrow().reader_gone {
+        if self.writes().borrow().reader_gone && self.unread() == 0 {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         Ok(())

@@ -218,6 +218,21 @@ async fn a_reader_that_does_not_read_stops_the_sender() {
 }
 
 #[tokio::test]
+async fn large_bytes_pass_between_user_space_sockets_without_a_copy() {
+    let heard = Heard::default();
+    let (client, server) = (user_space(1024 * 1024), user_space(1024 * 1024));
+    run(client, server, RelayOptions::default(), &heard, async |mut client, mut server| {
+        let mut bytes = Bytes::from(vec![1; 100_000]);
+        let memory = bytes.as_ptr();
+        std::future::poll_fn(|cx| client.poll_write_bytes(cx, &mut bytes)).await.unwrap();
+        let arrived = std::future::poll_fn(|cx| server.poll_read_bytes(cx, usize::MAX)).await.unwrap();
+        assert_eq!((arrived.as_ptr(), arrived.len()), (memory, 100_000));
+    })
+    .await;
+    assert_eq!(heard.bytes(), [100_000, 100_000, 0, 0]);
+}
+
+#[tokio::test]
 async fn a_blocked_direction_does_not_block_the_other() {
     let heard = Heard::default();
     run(

@@ -194,6 +194,17 @@ async fn connecting_fails_if_the_server_end_is_closed() {
     assert_eq!(client.connected().await.unwrap_err().kind(), InvalidInput);
 }
 
+/// Envoy: a `direct_response` as the inner filter makes the outer proxy log UR, not UF.
+#[tokio::test]
+async fn a_listener_that_answers_and_closes_at_once_was_connected_to() {
+    let (mut client, mut server) = small_pair(1024);
+    write(&mut server, b"answer");
+    drop(server);
+    client.connected().await.unwrap();
+    assert_eq!(read(&mut client, 10), b"answer");
+    assert_eq!(read_error(&mut client), ConnectionReset);
+}
+
 /// Two turns of the reactor decide between "the connect failed" and "the connection was reset".
 #[tokio::test]
 async fn connecting_takes_two_turns() {
