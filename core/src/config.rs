@@ -1,12 +1,16 @@
 //! Reading a configuration: text → tree with places → typed messages, and everything that is wrong in one report.
 //!
-//! [`parse_yaml`] makes a tree of [`Node`]s, each of which knows its file, line and column. A [`Reader`] reads any serde
-//! type out of it by the rules of proto3 JSON, and resolves the typed configs of extensions on the way ([`TypedConfig`]). The
-//! accepted tree is kept: `/config_dump` prints it, and its hash tells whether something changed.
+//! [`parse_yaml`] makes a tree of [`Node`]s, each of which knows its file, line and column; [`decode_any`] makes the
+//! same of protobuf's binary form. A [`Reader`] reads any serde type out of it by the rules of proto3 JSON, and
+//! resolves the typed configs of extensions on the way ([`TypedConfig`]). It also checks what Envoy demands of its
+//! messages, whatever the Rust types say ([`known`]). The accepted tree is kept: `/config_dump` prints it, and its
+//! hash tells whether something changed.
 //!
 //! # Config types
-//! A config type derives `serde::Deserialize` and nothing else; `#[serde(default)]` on the struct makes its fields optional,
-//! as fields of proto3 are. Names are those of Envoy's proto file; the reader accepts them in both styles. Then:
+//! A config type derives `serde::Deserialize` and nothing else; `#[serde(default)]` on the struct makes its fields
+//! optional, as fields of proto3 are. Names are those of Envoy's proto file; the reader accepts them in both styles.
+//! What a message of yours demands of a value, a field type can say: [`NonEmptyString`], [`Ranged`],
+//! [`PositiveDuration`]. Then:
 //!
 //! | proto | Rust |
 //! |---|---|

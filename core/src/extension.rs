@@ -1,4 +1,5 @@
-//! Extensions: what a configuration names by `@type`, each in a crate of its own that registers itself when it is linked.
+//! Extensions: what a configuration names by `@type`, each in a crate of its own that registers itself when it is
+//! linked.
 //!
 //! A kind of extension, a *category*, is a trait on config types, declared by any crate:
 //!
@@ -15,7 +16,8 @@
 //! }
 //! ```
 //!
-//! An extension is an implementation of it with the [`extension`](macro@crate::extension) attribute, in the same crate or another:
+//! An extension is an implementation of it with the [`extension`](macro@crate::extension) attribute, in the same crate
+//! or another:
 //!
 //! ```
 //! # use underpass_core::extension::{Category, typetag};

@@ -6,8 +6,8 @@ use super::{Entry, Node, NodeValue, names};
 
 /// The tree of `base` with `overlay` laid over it.
 ///
-/// Scalars are replaced, messages are merged field by field, lists are appended. Every node keeps the file and the place
-/// it came from; a merged message keeps those of `base`.
+/// Scalars are replaced, messages are merged field by field, lists are appended. Every node keeps the file and the
+/// place it came from; a merged message keeps those of `base`.
 pub fn merge(base: &Arc<Node>, overlay: &Arc<Node>) -> Arc<Node> {
     let value = match (&base.value, &overlay.value) {
         (_, NodeValue::Null) => return Arc::clone(base),

@@ -4,7 +4,8 @@ use std::{fmt, sync::Arc};
 
 /// The path of a node, such as `static_resources.listeners[0].name`.
 ///
-/// A path is a chain of shared links, so cloning and extending one are cheap and nothing is printed before somebody asks.
+/// A path is a chain of shared links, so cloning and extending one are cheap and nothing is printed before somebody
+/// asks.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct ConfigPath(Option<Arc<Link>>);
 

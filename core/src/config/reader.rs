@@ -5,14 +5,17 @@
 //! serde stops at the first error, so an error must not reach serde if that can be helped. A scalar that cannot be
 //! read is reported, and its visitor gets a default to go on with. Where that is not possible (a type's own
 //! validation failed, a typed config is of an unknown type) the visitor is lost, and with it what is around it, up to
-//! the next list, which ends early. Then the tree is read once more with the broken node left out, until nothing new breaks: in
-//! the end every node was either read or reported. Reading is fast and errors are few, so the repetition costs nothing that
-//! a person could notice.
+//! the next list, which ends early. Then the tree is read once more with the broken node left out, until nothing new
+//! breaks: in the end every node was either read or reported. Reading is fast and errors are few, so the repetition
+//! costs nothing that a person could notice.
 
-mod access;
+mod choice;
 mod error;
 pub(crate) mod handoff;
 mod leaf;
+mod list;
+mod map;
+mod message;
 mod node;
 mod pass;
 mod path;

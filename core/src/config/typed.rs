@@ -17,8 +17,8 @@ pub(crate) fn type_name(url: &str) -> &str {
 
 /// The config of an extension of category `C`, such as `TypedConfig<dyn NetworkFilterConfig>`.
 ///
-/// The `@type` is resolved among the reader's extensions while the file is read, so all that is wrong in it is part of the
-/// same report. It dereferences to the config.
+/// The `@type` is resolved among the reader's extensions while the file is read, so all that is wrong in it is part of
+/// the same report. It dereferences to the config.
 pub struct TypedConfig<C: ?Sized> {
     config: Arc<C>,
     origin: RawTypedConfig,

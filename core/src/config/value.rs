@@ -1,4 +1,5 @@
-//! `google.protobuf.Struct` and `Value`: data whose shape the config's author chose, as in metadata and JSON log formats.
+//! `google.protobuf.Struct` and `Value`: data whose shape the config's author chose, as in metadata and JSON log
+//! formats.
 
 use std::{
     collections::BTreeMap,

@@ -1,8 +1,8 @@
 //! How a node, and a complaint about it, cross serde.
 //!
-//! serde's visitors receive words, numbers, lists and maps, but a field such as `TypedConfig` wants the node itself with its path.
-//! Our deserializer puts it here right before it calls the visitor, and the visitor takes it first thing, on the same
-//! thread and in the same call.
+//! serde's visitors receive words, numbers, lists and maps, but a field such as `TypedConfig` wants the node itself
+//! with its path. Our deserializer puts it here right before it calls the visitor, and the visitor takes it first
+//! thing, on the same thread and in the same call.
 
 use std::{
     cell::{Cell, RefCell},

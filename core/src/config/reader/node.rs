@@ -8,9 +8,12 @@ use serde::{
 };
 
 use super::{
-    access::{ElementAccess, EntryAccess, FieldAccess, NameAccess},
+    choice::ChoiceAccess,
     error::Error,
     handoff::{self, Handoff},
+    list::ElementAccess,
+    map::EntryAccess,
+    message::FieldAccess,
     pass::{Moment, Pass},
     path::Path,
 };
@@ -253,7 +256,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        visitor.visit_enum(NameAccess::new(self, variants)?)
+        visitor.visit_enum(ChoiceAccess::new(self, variants)?)
     }
 
     fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {

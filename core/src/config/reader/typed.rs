@@ -9,9 +9,9 @@ use serde::{
 };
 
 use super::{
-    access::{FieldAccess, name},
     error::Error,
     handoff::{self, Handoff},
+    message::{FieldAccess, name},
     node::NodeDeserializer,
     path::Path,
 };
@@ -20,7 +20,8 @@ use crate::{
     extension::{Fields, Registration},
 };
 
-/// Messages that carry another typed config as a type URL and a `Struct`, for types whose descriptor a control plane lacks.
+/// Messages that carry another typed config as a type URL and a `Struct`, for types whose descriptor a control plane
+/// lacks.
 const TYPED_STRUCTS: [&str; 2] = ["xds.type.v3.TypedStruct", "udpa.type.v1.TypedStruct"];
 
 impl NodeDeserializer<'_> {
