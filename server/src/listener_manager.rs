@@ -222,7 +222,7 @@ impl ListenerManager {
             return Ok(Change::Ignored);
         }
         let chains = builder.chains(&base, None)?;
-        if state.with_same_address(&base).is_some() {
+        if state.has_address_of(&base) {
             return Err(BuildError::at(config.path.clone(), duplicate_address(&base)));
         }
         if present.is_some_and(|present| reuse_port(&present.listener) != reuse_port_of(&base)) {
@@ -238,13 +238,14 @@ impl ListenerManager {
             }
         };
         let addresses = Placement::addresses_of(&base, &sockets);
+        let taken_over = sockets.clone();
         let listener = Arc::new(Listener { base, chains, origin: origin(config) });
         let placement =
             Placement { listener, addresses, sockets, stopped: false, retired: Vec::new(), draining: None };
         let replaced = state.put(Arc::new(placement));
         let change = if let Some(replaced) = replaced {
             self.stats.listener_modified.inc();
-            self.retire(state, &replaced);
+            self.retire(state, &replaced, &taken_over);
             Change::Updated
         } else {
             self.stats.listener_added.inc();
@@ -266,7 +267,7 @@ impl ListenerManager {
         }
         let Some(removed) = state.take(name) else { return false };
         self.stats.listener_removed.inc();
-        self.retire(&mut state, &removed);
+        self.retire(&mut state, &removed, &[]);
         self.publish(&state);
         true
     }

@@ -51,10 +51,20 @@ pub(crate) trait Neighbours {
 }
 
 /// A connection that is open.
+#[derive(Default)]
 struct Open {
-    task: AbortHandle,
-    /// `None` as long as it has none.
+    task: Option<AbortHandle>,
+    /// `None` as long as none was chosen.
     chain: Option<Arc<FilterChain>>,
+}
+
+impl Open {
+    /// Drops the task soon, which writes its logs.
+    fn end(&self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
 }
 
 /// Keeps a connection known to its listener; forgets it when dropped.
@@ -109,7 +119,7 @@ impl ActiveListener {
     pub(crate) fn close_where(&self, unwanted: impl Fn(&Arc<FilterChain>) -> bool) {
         for (_, open) in &*self.connections.borrow() {
             if open.chain.as_ref().is_some_and(&unwanted) {
-                open.task.abort();
+                open.end();
             }
         }
     }
@@ -117,9 +127,7 @@ impl ActiveListener {
     /// Ends all connections, and takes none from other workers any more.
     pub(crate) fn close(&self) {
         self.balance.borrow_mut().take();
-        for (_, open) in &*self.connections.borrow() {
-            open.task.abort();
-        }
+        self.connections.borrow().iter().for_each(|(_, open)| open.end());
     }
 
     /// Takes a connection of the kernel in, unless there are too many; it may go to another worker.
@@ -214,12 +222,12 @@ impl ActiveListener {
 
     fn serve(self: &Rc<Self>, io: BoxIo, info: SharedStreamInfo, mut counted: Vec<Counted>) {
         counted.push(self.total.hold());
-        let mut connections = self.connections.borrow_mut();
-        let entry = connections.vacant_entry();
-        let place = Place { listener: Rc::clone(self), key: entry.key() };
-        // The task does not run before this returns, so its entry is there when it does.
+        let key = self.connections.borrow_mut().insert(Open::default());
+        let place = Place { listener: Rc::clone(self), key };
         let task = tokio::task::spawn_local(connection::serve(Arrival { io, info, place, counted }));
-        entry.insert(Open { task: task.abort_handle(), chain: None });
+        if let Some(open) = self.connections.borrow_mut().get_mut(key) {
+            open.task = Some(task.abort_handle());
+        }
     }
 
     fn gone(&self, error: &io::Error) {

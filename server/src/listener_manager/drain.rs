@@ -9,19 +9,17 @@ use super::{
     snapshot::{Placement, RetiredChains},
     state::{Phase, State},
 };
-use crate::listener::{Tag, filter_chain::FilterChain};
+use crate::listener::{Tag, filter_chain::FilterChain, socket::ListenSocket};
 
 /// How often it is looked whether the last connection has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 impl ListenerManager {
-    /// Drains a listener that was replaced or removed. Sockets that nobody took over close at once, so that clients fail
+    /// Drains a listener that was replaced or removed. Sockets that were not taken over close at once, so that clients fail
     /// fast rather than wait in the queue.
-    pub(super) fn retire(&self, state: &mut State, old: &Arc<Placement>) {
-        let kept = |socket| {
-            state.active.values().flat_map(|each| &each.sockets).any(|other| Arc::ptr_eq(other, socket))
-        };
-        old.sockets.iter().filter(|socket| !kept(socket)).for_each(|socket| socket.close());
+    pub(super) fn retire(&self, state: &mut State, old: &Placement, taken_over: &[Arc<ListenSocket>]) {
+        let closes = |socket: &&Arc<ListenSocket>| !taken_over.iter().any(|taken| Arc::ptr_eq(taken, socket));
+        old.sockets.iter().filter(closes).for_each(|socket| socket.close());
         if state.phase < Phase::Started {
             return;
         }

@@ -47,6 +47,7 @@ pub(super) struct State {
     /// By age, which updates do not change.
     pub(super) active: BTreeMap<u64, Arc<Placement>>,
     by_name: HashMap<Arc<str>, u64>,
+    by_address: HashMap<Address, u64>,
     /// Replaced or removed ones, until the drain time is over.
     pub(super) draining: Vec<Arc<Placement>>,
     /// No more listeners of these are added.
@@ -82,12 +83,26 @@ impl State {
             None => self.next_number(),
         };
         self.by_name.insert(name, number);
-        self.active.insert(number, placement)
+        let addresses: Vec<_> = exclusive_addresses(&placement.listener.base).collect();
+        let replaced = self.active.insert(number, placement);
+        self.forget_addresses(replaced.as_ref(), number);
+        self.by_address.extend(addresses.into_iter().map(|address| (address, number)));
+        replaced
     }
 
     pub(super) fn take(&mut self, name: &str) -> Option<Arc<Placement>> {
         let number = self.by_name.remove(name)?;
-        self.active.remove(&number)
+        let taken = self.active.remove(&number);
+        self.forget_addresses(taken.as_ref(), number);
+        taken
+    }
+
+    fn forget_addresses(&mut self, old: Option<&Arc<Placement>>, number: u64) {
+        for address in old.into_iter().flat_map(|old| exclusive_addresses(&old.listener.base)) {
+            if self.by_address.get(&address) == Some(&number) {
+                self.by_address.remove(&address);
+            }
+        }
     }
 
     /// Replaces a placement, wherever it is, by what `change` makes of it.
@@ -105,19 +120,18 @@ impl State {
         Snapshot { placements: self.draining.iter().chain(self.active.values()).cloned().collect() }
     }
 
-    /// A listener other than `base` that has one of its addresses.
-    pub(super) fn with_same_address(&self, base: &ListenerBase) -> Option<&Arc<Placement>> {
-        let ambiguous = |address: &Address| address.port() != Some(0) || !binds(base);
-        let addresses: Vec<_> = base.addresses().into_iter().filter(ambiguous).collect();
-        self.active.values().find(|other| {
-            let other = &other.listener.base;
-            other.name != base.name && other.addresses().iter().any(|address| addresses.contains(address))
-        })
+    /// Whether a listener of another name has one of these addresses.
+    pub(super) fn has_address_of(&self, base: &ListenerBase) -> bool {
+        let own = self.by_name.get(&base.name);
+        let taken_by = exclusive_addresses(base).filter_map(|address| self.by_address.get(&address));
+        taken_by.into_iter().any(|number| Some(number) != own)
     }
 }
 
-fn binds(base: &ListenerBase) -> bool {
-    base.kernel().is_none_or(|kernel| kernel.bind_to_port)
+/// The addresses that no other listener may have. Port 0 is another port each time it is bound.
+fn exclusive_addresses(base: &ListenerBase) -> impl Iterator<Item = Address> + use<> {
+    let binds = base.kernel().is_none_or(|kernel| kernel.bind_to_port);
+    base.addresses().into_iter().filter(move |address| address.port() != Some(0) || !binds)
 }
 
 /// The sockets of a listener: those of the previous version where they are what is wanted, else new ones.

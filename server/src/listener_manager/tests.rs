@@ -1,5 +1,10 @@
-//! Listeners from YAML to bytes on sockets. The filters are toys; each part of a test stands in a file of its own.
+//! Listeners from YAML to bytes on sockets. The filters are toys.
 
 mod connections;
+mod errors;
 mod harness;
+mod internal;
+mod limits;
+mod matching;
 mod toys;
+mod updates;

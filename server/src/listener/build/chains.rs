@@ -6,6 +6,7 @@ use underpass_core::{
     build_context::{BuildContext, BuildError},
     config::{CidrRange, ConfigPath, ExtensionConfig, Node, known},
     drain::DrainSignal,
+    extension::Category,
     network_filter::{NetworkFilter, NetworkFilterConfig},
     transport_socket::DownstreamTransportSocketConfig,
 };
@@ -124,15 +125,21 @@ fn network_filters(
     }
     let mut filters = Vec::with_capacity(configs.len());
     for (at, filter) in configs.iter().enumerate() {
-        check_terminal(filter, at + 1 == configs.len())
+        check_terminal(context, filter, at + 1 == configs.len())
             .map_err(|message| BuildError::at(path.index(at), message))?;
         filters.push(context.build(&filter.typed_config, NetworkFilterConfig::build)?);
     }
     Ok(filters)
 }
 
-fn check_terminal(filter: &ExtensionConfig<dyn NetworkFilterConfig>, is_last: bool) -> Result<(), String> {
-    let (name, kind) = (&filter.name, filter.typed_config.type_name());
+fn check_terminal(
+    context: &BuildContext<'_>,
+    filter: &ExtensionConfig<dyn NetworkFilterConfig>,
+    is_last: bool,
+) -> Result<(), String> {
+    let (name, type_name) = (&filter.name, filter.typed_config.type_name());
+    let extension = context.server.extensions.find(<dyn NetworkFilterConfig>::NAME, type_name);
+    let kind = extension.map_or(type_name, |extension| extension.name);
     match (filter.typed_config.is_terminal(), is_last) {
         (true, false) => Err(format!(
             "Error: terminal filter named {name} of type {kind} must be the last filter in a network filter chain."

@@ -36,6 +36,55 @@ async fn a_connection_is_served_and_counted_under_envoys_names() {
     ");
 }
 
+/// What Envoy 1.40 lists for a listener, and what is added here.
+#[tokio::test(flavor = "local")]
+async fn a_listener_has_the_stats_that_it_has_in_envoy() {
+    let proxy = Proxy::serving(&[&saying("l", "x", "stat_prefix: l")]);
+    let snapshot = proxy.server.store.snapshot();
+    let counters = snapshot.counters.iter().map(|stat| stat.name.as_str());
+    let gauges = snapshot.gauges.iter().map(|stat| stat.name.as_str());
+    let histograms = snapshot.histograms.iter().map(|stat| stat.name.as_str());
+    let mut names: Vec<_> = counters.chain(gauges).chain(histograms).collect();
+    names.retain(|name| name.starts_with("listener"));
+    names.sort_unstable();
+    insta::assert_snapshot!(names.join("\n"), @"
+    listener.l.connections_accepted_per_socket_event
+    listener.l.downstream_cx_active
+    listener.l.downstream_cx_destroy
+    listener.l.downstream_cx_length_ms
+    listener.l.downstream_cx_overflow
+    listener.l.downstream_cx_overload_reject
+    listener.l.downstream_cx_total
+    listener.l.downstream_cx_transport_socket_connect_timeout
+    listener.l.downstream_global_cx_overflow
+    listener.l.downstream_listener_filter_error
+    listener.l.downstream_listener_filter_remote_close
+    listener.l.downstream_pre_cx_active
+    listener.l.downstream_pre_cx_timeout
+    listener.l.extension_config_missing
+    listener.l.internal_hop_limit
+    listener.l.network_extension_config_missing
+    listener.l.no_filter_chain_match
+    listener.l.underpass_accept_failure
+    listener.l.underpass_filter_panic
+    listener.l.worker_0.downstream_cx_active
+    listener.l.worker_0.downstream_cx_total
+    listener_manager.listener_added
+    listener_manager.listener_create_failure
+    listener_manager.listener_create_success
+    listener_manager.listener_in_place_updated
+    listener_manager.listener_modified
+    listener_manager.listener_removed
+    listener_manager.listener_stopped
+    listener_manager.total_filter_chains_draining
+    listener_manager.total_listeners_active
+    listener_manager.total_listeners_draining
+    listener_manager.total_listeners_warming
+    listener_manager.workers_pinned
+    listener_manager.workers_started
+    ");
+}
+
 #[tokio::test(flavor = "local")]
 async fn filters_run_in_order_and_the_last_one_serves() {
     let filters = [filter("Pass", ""), filter("Pass", ""), filter("Say", "text: hello")].join(", ");

@@ -46,6 +46,13 @@ impl Proxy {
         Ok(proxy)
     }
 
+    /// Nothing configured, and the bootstrap extension is missing.
+    pub(super) fn without_internal_listeners() -> Self {
+        let server = TestServer::new(TestOptions::default());
+        let manager = ListenerManager::new(&server.context, &OverloadManager::default());
+        Self { server, manager, workers: Vec::new(), warnings: RefCell::default() }
+    }
+
     /// Built and serving.
     pub(super) fn start(options: TestOptions, listeners: &[&str]) -> Self {
         let proxy = Self::load(options, listeners).unwrap();
@@ -80,6 +87,13 @@ impl Proxy {
     /// As a control plane would.
     pub(super) fn update(&self, text: &str) -> Result<Change, BuildError> {
         self.add(0, text, Source::Api { version_info: "v1".into() })
+    }
+
+    /// Lets the workers, which share this thread, do what has changed.
+    pub(super) async fn settle(&self) {
+        for _ in 0..4 {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// The port of a listener.
