@@ -175,11 +175,6 @@ impl RawTypedConfig {
 
 impl<'de> Deserialize<'de> for RawTypedConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut handoff = handoff::node(deserializer)?;
-        match handoff.node.get("@type").and_then(|url| url.as_text()).map(type_name) {
-            Some(name) if !name.is_empty() => handoff.type_name = name.into(),
-            _ => handoff::complain("`@type` is missing: it names the type of this config".to_owned())?,
-        }
-        Ok(Self::from_handoff(handoff))
+        handoff::request(deserializer, handoff::ANY).map(Self::from_handoff)
     }
 }

@@ -153,7 +153,7 @@ impl<'s> IntoIterator for &'s Struct {
 
 impl<'de> Deserialize<'de> for Struct {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let node = handoff::node(deserializer)?.node;
+        let node = handoff::request(deserializer, handoff::NODE)?.node;
         if !matches!(node.value, NodeValue::Map(_) | NodeValue::Null) {
             handoff::complain(format!("expected a map, not {}", node.describe()))?;
         }
@@ -163,7 +163,7 @@ impl<'de> Deserialize<'de> for Struct {
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self::from_node(&handoff::node(deserializer)?.node))
+        Ok(Self::from_node(&handoff::request(deserializer, handoff::NODE)?.node))
     }
 }
 

@@ -81,6 +81,11 @@ impl ExtensionSet {
             .flat_map(|types| types.iter().map(|(name, registration)| (*name, *registration)))
     }
 
+    /// Whether any category has this message name.
+    pub(crate) fn has_type(&self, type_name: &str) -> bool {
+        self.by_type.values().any(|types| types.contains_key(type_name))
+    }
+
     /// The extension of a category whose config is the message `type_name` (what follows the last `/` of the `@type`).
     ///
     /// # Errors

@@ -16,6 +16,8 @@ use crate::config::{ConfigPath, Node};
 
 /// The newtype name by which a type asks for its node.
 pub(crate) const NODE: &str = "$underpass::Node";
+/// The newtype name by which a typed config that is only kept asks for its node.
+pub(crate) const ANY: &str = "$underpass::Any";
 /// The struct name by which a typed config asks to be resolved; its only "field" is the category.
 pub(crate) const TYPED: &str = "$underpass::TypedConfig";
 
@@ -23,7 +25,7 @@ pub(crate) const TYPED: &str = "$underpass::TypedConfig";
 pub(crate) struct Handoff {
     pub(crate) node: Arc<Node>,
     pub(crate) path: ConfigPath,
-    /// For typed configs: the message name that the config was resolved to.
+    /// For typed configs: the message name.
     pub(crate) type_name: Arc<str>,
 }
 
@@ -72,8 +74,11 @@ pub(super) fn while_reading<T>(read: impl FnOnce() -> T) -> T {
     read()
 }
 
-/// Asks the deserializer for its node.
-pub(crate) fn node<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Handoff, D::Error> {
+/// Asks the deserializer for its node, by one of the newtype names.
+pub(crate) fn request<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    name: &'static str,
+) -> Result<Handoff, D::Error> {
     struct TakeNode;
     impl Visitor<'_> for TakeNode {
         type Value = Handoff;
@@ -86,5 +91,5 @@ pub(crate) fn node<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Handoff
             take()
         }
     }
-    deserializer.deserialize_newtype_struct(NODE, TakeNode)
+    deserializer.deserialize_newtype_struct(name, TakeNode)
 }

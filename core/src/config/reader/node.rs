@@ -98,9 +98,13 @@ impl<'r> NodeDeserializer<'r> {
         }
     }
 
-    fn hand_over<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value, Error> {
+    pub(super) fn hand_over<'de, V: Visitor<'de>>(
+        &self,
+        type_name: &str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         let path = self.path.to_config_path();
-        handoff::put(Handoff { node: Arc::clone(self.node), path, type_name: "".into() });
+        handoff::put(Handoff { node: Arc::clone(self.node), path, type_name: type_name.into() });
         visitor.visit_unit()
     }
 }
@@ -203,7 +207,8 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         match name {
-            handoff::NODE => self.hand_over(visitor),
+            handoff::NODE => self.hand_over("", visitor),
+            handoff::ANY => self.kept(visitor),
             _ => visitor.visit_newtype_struct(self),
         }
     }

@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use super::*;
 use crate::config::{
-    Address, ByteString, DataSource, NonEmptyString, PositiveDuration, Ranged, Struct, Value, merge,
-    parse_yaml, required_one_of,
+    Address, ByteString, DataSource, Metadata, NonEmptyString, PositiveDuration, Ranged, Struct, Value,
+    merge, parse_yaml, required_one_of,
 };
 
 /// A bit of everything; no message of Envoy's.

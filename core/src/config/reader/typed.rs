@@ -16,7 +16,7 @@ use super::{
     path::Path,
 };
 use crate::{
-    config::{Entry, Location, Node, NodeValue, typed::type_name},
+    config::{Entry, Location, Node, NodeValue, known, typed::type_name},
     extension::{Fields, Registration},
 };
 
@@ -44,6 +44,18 @@ impl NodeDeserializer<'_> {
         self.child(node, Path::Field(&self.path, "value"), |inner| {
             inner.resolved(category, inner_url, visitor)
         })
+    }
+
+    /// Hands over a typed config that is only kept. Envoy refuses any type that it does not have, wherever it stands.
+    pub(super) fn kept<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value, Error> {
+        let (url, location) = self.type_url("@type")?;
+        let name = type_name(url);
+        if known::message(name).is_none() && !self.pass.reader.extensions.has_type(name) {
+            let message =
+                format!("unknown type `{name}`: neither Envoy's API nor an extension that is linked has it");
+            self.pass.error(self.path, location, message);
+        }
+        self.hand_over(name, visitor)
     }
 
     /// The type URL under `key`, and where it stands.

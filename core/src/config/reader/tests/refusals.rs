@@ -196,6 +196,18 @@ fn there_is_an_end_to_the_search_for_errors() {
 }
 
 #[test]
+fn typed_configs_that_are_only_kept_must_still_be_something() {
+    let metadata = |yaml: &str| format!("{{typed_filter_metadata: {{a: {yaml}}}}}");
+    let kept: Metadata = read(&metadata("{'@type': x/envoy.config.core.v3.Address, what: ever}"));
+    let kept = &kept.typed_filter_metadata["a"];
+    assert_eq!(kept.type_url(), "type.googleapis.com/envoy.config.core.v3.Address");
+    assert_eq!(kept.path().to_string(), r#"typed_filter_metadata["a"]"#);
+    insta::assert_snapshot!(refused::<Metadata>(&metadata("{'@type': x/foo.v3.Bar}")), @r#"f.yaml:1:39: error: typed_filter_metadata["a"]: unknown type `foo.v3.Bar`: neither Envoy's API nor an extension that is linked has it"#);
+    insta::assert_snapshot!(refused::<Metadata>(&metadata("{what: ever}")), @r#"f.yaml:1:29: error: typed_filter_metadata["a"]: `@type` is missing: it names the type of this config"#);
+    insta::assert_snapshot!(refused::<Metadata>(&metadata("[]")), @r#"f.yaml:1:29: error: typed_filter_metadata["a"]: expected a typed config, a map with `@type`, not a list"#);
+}
+
+#[test]
 fn flatten_is_refused_because_it_loses_places() {
     #[derive(Debug, Deserialize)]
     struct Flattened {
