@@ -200,6 +200,36 @@ impl FilterStateObject for HashableString {
     }
 }
 
+/// True or false (`envoy.bool`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BoolObject(pub bool);
+
+impl BoolObject {
+    /// Reads the words that Envoy (`absl::SimpleAtob`) takes, in any case.
+    pub fn parse(text: &str) -> Option<Self> {
+        let word = text.to_ascii_lowercase();
+        match word.as_str() {
+            "true" | "t" | "yes" | "y" | "1" => Some(Self(true)),
+            "false" | "f" | "no" | "n" | "0" => Some(Self(false)),
+            _ => None,
+        }
+    }
+}
+
+impl FilterStateObject for BoolObject {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn serialize_as_string(&self) -> Option<String> {
+        Some(self.0.to_string())
+    }
+
+    fn serialize_as_json(&self) -> Option<serde_json::Value> {
+        Some(self.0.into())
+    }
+}
+
 inventory::submit! {
     ObjectFactory {
         registration: Registration::named(OBJECT_FACTORY_CATEGORY, "envoy.string", env!("CARGO_PKG_NAME"), "A plain text."),
@@ -216,6 +246,16 @@ inventory::submit! {
             "A text that keeps upstream connections of different values apart.",
         ),
         create: |text| Ok(Rc::new(HashableString(text.into()))),
+    }
+}
+
+inventory::submit! {
+    ObjectFactory {
+        registration: Registration::named(OBJECT_FACTORY_CATEGORY, "envoy.bool", env!("CARGO_PKG_NAME"), "True or false."),
+        create: |text| match BoolObject::parse(text) {
+            Some(object) => Ok(Rc::new(object)),
+            None => Err(format!("{text:?} is neither true nor false")),
+        },
     }
 }
 
@@ -251,6 +291,15 @@ mod tests {
         let refused = state.set("k", entry("second", SharedWithUpstream::None)).unwrap_err();
         assert_eq!(refused.to_string(), r#"filter state "k" is read-only and already set"#);
         assert_eq!(state.get_as::<StringObject>("k").unwrap().0.as_ref(), "first");
+    }
+
+    #[test]
+    fn booleans_are_read_as_envoy_reads_them() {
+        let words = ["true", "True", "1", "yes", "t", "false", "no", "on", ""];
+        let read = words.map(|word| BoolObject::parse(word).map(|object| object.0));
+        let (yes, no) = (Some(true), Some(false));
+        assert_eq!(read, [yes, yes, yes, yes, yes, no, no, None, None]);
+        assert_eq!(BoolObject(true).serialize_as_json(), Some(serde_json::Value::Bool(true)));
     }
 
     #[test]

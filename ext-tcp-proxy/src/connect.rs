@@ -1,0 +1,122 @@
+//! Attempts to get an upstream connection.
+
+use tokio::task::yield_now;
+use underpass_core::{
+    cluster::{LoadBalancerContext, PoolFailure, PoolFailureReason, UpstreamConnection},
+    response_flags::ResponseFlag,
+    stream_info::StreamInfo,
+    worker::Worker,
+};
+
+use crate::{backoff::Backoff, settings::Settings};
+
+/// Why a connection gets no upstream connection. The numbers are Envoy's, who logs them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[repr(u8)]
+pub(crate) enum GivenUp {
+    #[error("connecting upstream failed")]
+    ConnectFailed = 0,
+    #[error("no host of the cluster is available")]
+    NoHealthyUpstream = 1,
+    #[error("the cluster has too many connections")]
+    ResourceLimitExceeded = 2,
+    #[error("the cluster does not exist")]
+    NoRoute = 3,
+}
+
+impl GivenUp {
+    /// `%DOWNSTREAM_LOCAL_CLOSE_REASON%`; the spelling is Envoy's.
+    pub(crate) fn close_reason(self) -> String {
+        format!("tcp_initializion_failure:{}", self as u8)
+    }
+}
+
+/// Tries to connect upstream as often as the configuration allows, and leaves in `info` what is to be known of it.
+///
+/// Each attempt picks its route and its host anew. As in Envoy, flags and reasons of failed attempts stay when a later one
+/// succeeds.
+pub(crate) async fn connect(
+    settings: &Settings,
+    worker: &Worker,
+    info: &StreamInfo,
+) -> Result<UpstreamConnection, GivenUp> {
+    let mut waits = settings.backoff.map(Backoff::waits);
+    loop {
+        match attempt(settings, worker, info).await {
+            Ok(connection) => return Ok(connection),
+            Err(Failure::Final(why)) => return Err(why),
+            Err(Failure::ThisTime) => {}
+        }
+        match waits.as_mut().and_then(Iterator::next) {
+            Some(wait) => tokio::time::sleep(wait).await,
+            // Others come first, as behind Envoy's retry timer of zero.
+            None => yield_now().await,
+        }
+    }
+}
+
+enum Failure {
+    Final(GivenUp),
+    ThisTime,
+}
+
+async fn attempt(
+    settings: &Settings,
+    worker: &Worker,
+    info: &StreamInfo,
+) -> Result<UpstreamConnection, Failure> {
+    let route = settings.routes.pick(info);
+    let Some(cluster) = worker.cluster_manager().and_then(|clusters| clusters.cluster(&route.cluster)) else {
+        settings.stats.downstream_cx_no_route.inc();
+        info.set_flag(ResponseFlag::NoClusterFound);
+        return Err(Failure::Final(GivenUp::NoRoute));
+    };
+    *info.upstream.cluster.borrow_mut() = Some(cluster.info().clone());
+    let context = LoadBalancerContext {
+        hash: settings.hash_policy.as_ref().and_then(|policy| policy.hash(info)),
+        metadata_match: route.metadata_match.as_deref(),
+        downstream: Some(info),
+        high_priority: false,
+    };
+    let attempts = info.upstream.attempts.get() + 1;
+    info.upstream.attempts.set(attempts);
+    let failure = match settings.upstream.open(&cluster, &context).await {
+        Ok(connection) => return Ok(connection),
+        Err(failure) => failure,
+    };
+    tracing::debug!(target: "filter", "[C{}] attempt {attempts} to connect to {}: {failure}", info.connection_id, route.cluster);
+    note(&failure, info)?;
+    if attempts < settings.max_connect_attempts {
+        return Err(Failure::ThisTime);
+    }
+    info.set_flag(ResponseFlag::UpstreamRetryLimitExceeded);
+    cluster.info().stats.upstream_cx_connect_attempts_exceeded.inc();
+    Err(Failure::Final(GivenUp::ConnectFailed))
+}
+
+/// Leaves in `info` what a failure means.
+///
+/// # Errors
+/// If it is none of an attempt: nobody was asked to connect.
+fn note(failure: &PoolFailure, info: &StreamInfo) -> Result<(), Failure> {
+    let not_tried = |flag, why| {
+        info.upstream.attempts.update(|attempts| attempts - 1);
+        info.set_flag(flag);
+        Err(Failure::Final(why))
+    };
+    match failure.reason {
+        PoolFailureReason::NoHealthyHost => {
+            return not_tried(ResponseFlag::NoHealthyUpstream, GivenUp::NoHealthyUpstream);
+        }
+        PoolFailureReason::ConnectionOverflow => {
+            return not_tried(ResponseFlag::UpstreamOverflow, GivenUp::ResourceLimitExceeded);
+        }
+        PoolFailureReason::RemoteConnectionFailure | PoolFailureReason::Timeout => {
+            info.set_flag(ResponseFlag::UpstreamConnectionFailure);
+        }
+        PoolFailureReason::PendingOverflow | PoolFailureReason::LocalConnectionFailure => {}
+    }
+    info.upstream.host.borrow_mut().clone_from(&failure.host);
+    info.upstream.transport_failure_reason.borrow_mut().clone_from(&failure.transport_failure_reason);
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! What the end of a connection means: flags, counters, and how the other side learns of it.
+//!
+//! Connections are closed by dropping them. A kernel socket then sends FIN, or RST if bytes were left unread; a reset is
+//! asked for first where the other side shall see one.
+
+use std::io;
+
+use underpass_core::{
+    cluster::{ClosedBy, UpstreamConnection},
+    connection::ConnectionError,
+    io::{BoxIo, Io},
+    relay::{RelayEnd, Side},
+    response_flags::ResponseFlag,
+    stream_info::{DetectedClose, StreamInfo},
+};
+
+use crate::{connect::GivenUp, stats::TcpProxyStats};
+
+/// Why a connection ended before it had an upstream connection.
+pub(crate) enum Unconnected {
+    GivenUp(GivenUp),
+    ClientGone(io::Error),
+    TimeUp(TimeUp),
+}
+
+/// Which of its times is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TimeUp {
+    Idle,
+    Duration,
+}
+
+impl TimeUp {
+    /// `%DOWNSTREAM_LOCAL_CLOSE_REASON%`, as in Envoy.
+    fn close_reason(self) -> &'static str {
+        match self {
+            Self::Idle => "tcp_session_idle_timeout",
+            Self::Duration => "max_connection_duration_reached",
+        }
+    }
+
+    fn note(self, info: &StreamInfo, stats: &TcpProxyStats) -> ConnectionError {
+        match self {
+            Self::Idle => stats.idle_timeout.inc(),
+            Self::Duration => {
+                stats.max_downstream_connection_duration.inc();
+                info.set_flag(ResponseFlag::DurationTimeout);
+            }
+        }
+        *info.downstream_local_close_reason.borrow_mut() = Some(self.close_reason().into());
+        ConnectionError::Local(self.close_reason().to_owned())
+    }
+}
+
+/// The end of a connection without an upstream connection.
+pub(crate) fn unconnected(why: Unconnected, info: &StreamInfo, stats: &TcpProxyStats) -> ConnectionError {
+    match why {
+        Unconnected::GivenUp(why) => {
+            *info.downstream_local_close_reason.borrow_mut() = Some(why.close_reason().into());
+            ConnectionError::Local(why.to_string())
+        }
+        Unconnected::ClientGone(error) => {
+            if is_reset(&error) {
+                info.downstream_detected_close.set(DetectedClose::RemoteReset);
+            }
+            ConnectionError::Downstream(error)
+        }
+        Unconnected::TimeUp(time) => time.note(info, stats),
+    }
+}
+
+/// The end of a relay.
+pub(crate) fn relayed(
+    end: RelayEnd,
+    info: &StreamInfo,
+    stats: &TcpProxyStats,
+    downstream: &mut BoxIo,
+    mut upstream: UpstreamConnection,
+) -> Result<(), ConnectionError> {
+    match end {
+        RelayEnd::Finished { first } => {
+            // Whoever ends the stream last closes the connection.
+            upstream.lease.close(match first {
+                Side::Downstream => ClosedBy::Remote,
+                Side::Upstream => ClosedBy::Local,
+            });
+            Ok(())
+        }
+        RelayEnd::Failed { side: Side::Downstream, error, .. } => {
+            if is_reset(&error) {
+                info.downstream_detected_close.set(DetectedClose::RemoteReset);
+                upstream.io.reset();
+            }
+            upstream.lease.close(ClosedBy::Local);
+            Err(ConnectionError::Downstream(error))
+        }
+        RelayEnd::Failed { side: Side::Upstream, error, .. } => {
+            if is_reset(&error) {
+                info.set_flag(ResponseFlag::UpstreamRemoteReset);
+                info.upstream.detected_close.set(DetectedClose::RemoteReset);
+                info.downstream_detected_close.set(DetectedClose::LocalReset);
+                downstream.reset();
+            }
+            upstream.lease.close(ClosedBy::Remote);
+            Err(ConnectionError::Upstream(error))
+        }
+        RelayEnd::IdleTimeout => Err(time_up(TimeUp::Idle, info, stats, upstream)),
+        RelayEnd::DurationTimeout => Err(time_up(TimeUp::Duration, info, stats, upstream)),
+    }
+}
+
+fn time_up(
+    time: TimeUp,
+    info: &StreamInfo,
+    stats: &TcpProxyStats,
+    upstream: UpstreamConnection,
+) -> ConnectionError {
+    *info.upstream.local_close_reason.borrow_mut() = Some(time.close_reason().into());
+    upstream.lease.close(ClosedBy::Local);
+    time.note(info, stats)
+}
+
+/// Whether a side sent a reset. `BrokenPipe` is what a kernel socket reports whose peer had ended its stream before: Envoy
+/// takes that for a usual close.
+fn is_reset(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionReset
+}

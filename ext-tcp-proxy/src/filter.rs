@@ -1,0 +1,29 @@
+//! The filter: where connections arrive.
+
+use underpass_core::{
+    connection::{BoxFuture, Connection, ConnectionError},
+    network_filter::{NetworkFilter, Next},
+};
+
+use crate::{session, settings::Settings};
+
+/// One `tcp_proxy` of a filter chain, shared by all workers.
+pub(crate) struct TcpProxyFilter {
+    settings: Settings,
+}
+
+impl TcpProxyFilter {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self { settings }
+    }
+}
+
+impl NetworkFilter for TcpProxyFilter {
+    fn serve<'a>(
+        &'a self,
+        connection: Connection,
+        _: Next<'a>,
+    ) -> BoxFuture<'a, Result<(), ConnectionError>> {
+        Box::pin(session::serve(&self.settings, connection))
+    }
+}

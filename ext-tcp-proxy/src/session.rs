@@ -1,0 +1,163 @@
+//! One connection from its first moment to its last.
+
+use std::{future::pending, pin::pin, rc::Rc, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::time::{Instant, sleep_until};
+use underpass_core::{
+    cluster::{ClusterInfo, UpstreamConnection},
+    connection::{Connection, ConnectionError},
+    io::BoxIo,
+    relay::{BufferPool, RelayOptions, relay},
+    stream_info::StreamInfo,
+    worker::Worker,
+};
+
+use crate::{
+    client::EarlyData,
+    connect,
+    ending::{self, TimeUp, Unconnected},
+    overrides::{IdleTimeoutOverride, receives_before_connect},
+    settings::{MaxDuration, Settings},
+    traffic::{DownstreamTraffic, RelayTraffic},
+};
+
+/// Serves a connection until it is done.
+pub(crate) async fn serve(settings: &Settings, connection: Connection) -> Result<(), ConnectionError> {
+    let Connection { io, info, worker, buffer_limit, .. } = connection;
+    settings.stats.downstream_cx_total.inc();
+    *info.stream_id.borrow_mut() = Some(new_stream_id());
+    let _logs_the_end = settings.log.start(&info);
+    let mut session = Session::new(settings, &info, &worker, io, buffer_limit);
+    // Pinned once: two branches with a session each would take twice the memory.
+    let mut work = pin!(session.run());
+    match settings.log.interval {
+        None => work.await,
+        Some(interval) => tokio::select! {
+            outcome = &mut work => outcome,
+            never = settings.log.periodically(&info, interval) => match never {},
+        },
+    }
+}
+
+/// A random UUID (RFC 9562, version 4), as Envoy gives to each TCP connection.
+fn new_stream_id() -> String {
+    let random = fastrand::u128(..) & !(0xf << 76) & !(0b11 << 62) | 0x4 << 76 | 0b10 << 62;
+    let hex = format!("{random:032x}");
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+struct Session<'a> {
+    settings: &'a Settings,
+    info: &'a StreamInfo,
+    worker: &'a Rc<Worker>,
+    downstream: BoxIo,
+    downstream_buffer_limit: usize,
+    traffic: DownstreamTraffic<'a>,
+    idle_timeout: Option<Duration>,
+    /// When the connection has to end, however busy it is.
+    deadline: Option<Instant>,
+}
+
+impl<'a> Session<'a> {
+    fn new(
+        settings: &'a Settings,
+        info: &'a StreamInfo,
+        worker: &'a Rc<Worker>,
+        downstream: BoxIo,
+        downstream_buffer_limit: usize,
+    ) -> Self {
+        let state = info.filter_state.borrow();
+        let idle_timeout = state.get_as::<IdleTimeoutOverride>(IdleTimeoutOverride::KEY);
+        Self {
+            settings,
+            info,
+            worker,
+            downstream,
+            downstream_buffer_limit,
+            traffic: DownstreamTraffic::new(info, &settings.stats),
+            idle_timeout: idle_timeout.map(|timeout| timeout.0).or(settings.idle_timeout),
+            deadline: settings.max_duration.as_ref().map(MaxDuration::deadline),
+        }
+    }
+
+    async fn run(&mut self) -> Result<(), ConnectionError> {
+        let (settings, info) = (self.settings, self.info);
+        // Boxed, so that a connection that is relayed does not keep the memory of its beginning.
+        let (mut upstream, early_data) = match Box::pin(self.connect()).await {
+            Ok(connected) => connected,
+            Err(why) => return Err(ending::unconnected(why, info, &settings.stats)),
+        };
+        note_upstream(&upstream, info);
+        settings.log.connected(info);
+        let cluster = Arc::clone(&upstream.cluster);
+        let traffic = RelayTraffic::new(&self.traffic, &cluster.stats, early_data.len());
+        let options = self.relay_options(&cluster, early_data);
+        let end = relay(&mut self.downstream, &mut upstream.io, options, &traffic).await;
+        ending::relayed(end, info, &settings.stats, &mut self.downstream, upstream)
+    }
+
+    fn relay_options(&self, cluster: &ClusterInfo, early_data: Bytes) -> RelayOptions {
+        RelayOptions {
+            downstream_buffer_limit: self.downstream_buffer_limit,
+            upstream_buffer_limit: cluster.buffer_limit,
+            idle_timeout: self.idle_timeout,
+            deadline: self.deadline,
+            early_data,
+            pool: (*self.worker.slots().get_or_insert_with(BufferPool::new)).clone(),
+        }
+    }
+
+    /// Gets an upstream connection, and what the client has sent meanwhile.
+    async fn connect(&mut self) -> Result<(UpstreamConnection, Bytes), Unconnected> {
+        let Self { settings, info, worker, downstream, traffic, .. } = self;
+        let legacy_limit = || receives_before_connect(&info.filter_state.borrow()).then_some(0);
+        let mut early = EarlyData::new(settings.early_data_limit.or_else(legacy_limit));
+        let time_up = time_up(self.idle_timeout, self.deadline);
+        let connecting = async {
+            if settings.connects_on_data {
+                early.first_byte(downstream, traffic).await.map_err(Unconnected::ClientGone)?;
+            }
+            let started = Instant::now();
+            let outcome = tokio::select! {
+                biased;
+                outcome = connect::connect(settings, worker, info) => outcome.map_err(Unconnected::GivenUp),
+                error = early.until_gone(downstream, traffic) => Err(Unconnected::ClientGone(error)),
+            };
+            info.upstream.connection_pool_ready.set(Some(started.elapsed()));
+            outcome
+        };
+        let connection = tokio::select! {
+            biased;
+            outcome = connecting => outcome?,
+            time = time_up => return Err(Unconnected::TimeUp(time)),
+        };
+        Ok((connection, early.into_bytes()))
+    }
+}
+
+/// Waits until one of a connection's times is up that starts now.
+fn time_up(idle_timeout: Option<Duration>, deadline: Option<Instant>) -> impl Future<Output = TimeUp> {
+    let idle = idle_timeout.map(|timeout| (Instant::now() + timeout, TimeUp::Idle));
+    let duration = deadline.map(|deadline| (deadline, TimeUp::Duration));
+    let first = [idle, duration].into_iter().flatten().min_by_key(|(at, _)| *at);
+    async move {
+        match first {
+            Some((at, which)) => {
+                sleep_until(at).await;
+                which
+            }
+            None => pending().await,
+        }
+    }
+}
+
+/// Leaves in `info` what is to be known of the upstream connection.
+fn note_upstream(connection: &UpstreamConnection, info: &StreamInfo) {
+    let upstream = &info.upstream;
+    *upstream.host.borrow_mut() = Some(connection.host.clone());
+    upstream.local_address.borrow_mut().clone_from(&connection.local_address);
+    *upstream.remote_address.borrow_mut() = Some(connection.remote_address.clone());
+    upstream.connection_id.set(Some(connection.connection_id));
+    *upstream.filter_state.borrow_mut() = info.filter_state.borrow().shared_with_upstream();
+}

@@ -1,0 +1,92 @@
+//! What a configuration comes to: checked, with its defaults, ready for use by every connection.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use underpass_core::{
+    access_log::AccessLogs,
+    build_context::{BuildContext, BuildError},
+    stats::Counter,
+};
+
+use crate::{
+    backoff::Backoff,
+    config::{HashPolicy, TcpProxy, UpstreamConnectMode},
+    log::LogSettings,
+    route::Routes,
+    stats::{TcpProxyStats, always_zero},
+    upstream::{RawTcp, UpstreamKind},
+};
+
+/// Envoy's default of `idle_timeout`.
+const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// What all connections of one filter share.
+pub(crate) struct Settings {
+    pub(crate) stats: TcpProxyStats,
+    _always_zero: [Counter; 3],
+    pub(crate) routes: Routes,
+    pub(crate) hash_policy: Option<HashPolicy>,
+    pub(crate) max_connect_attempts: u32,
+    pub(crate) backoff: Option<Backoff>,
+    /// `None` for ever.
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) max_duration: Option<MaxDuration>,
+    pub(crate) connects_on_data: bool,
+    /// How much may be read before there is an upstream connection, if anything.
+    pub(crate) early_data_limit: Option<usize>,
+    pub(crate) log: LogSettings,
+    pub(crate) upstream: Box<dyn UpstreamKind>,
+}
+
+impl Settings {
+    pub(crate) fn build(config: &TcpProxy, context: &BuildContext<'_>) -> Result<Self, BuildError> {
+        let connects_on_data = config.upstream_connect_mode == UpstreamConnectMode::OnDownstreamData;
+        if config.upstream_connect_mode != UpstreamConnectMode::Immediate
+            && config.max_early_data_bytes.is_none()
+        {
+            let message = "max_early_data_bytes must be set when upstream_connect_mode is not IMMEDIATE";
+            return Err(context.error_at("upstream_connect_mode", message));
+        }
+        let scope = context.server.stats.scope(&format!("tcp.{}", config.stat_prefix));
+        let jitter = config.max_downstream_connection_duration_jitter_percentage;
+        Ok(Self {
+            stats: TcpProxyStats::new(&scope),
+            _always_zero: always_zero(&scope),
+            routes: Routes::build(config, context)?,
+            hash_policy: config.hash_policy.first().cloned(),
+            max_connect_attempts: config.max_connect_attempts.unwrap_or(1),
+            backoff: config
+                .backoff_options
+                .as_ref()
+                .map(|options| Backoff::build(options, context))
+                .transpose()?,
+            idle_timeout: match config.idle_timeout {
+                None => Some(DEFAULT_IDLE_TIMEOUT),
+                Some(timeout) => (!timeout.is_zero()).then_some(timeout),
+            },
+            max_duration: config.max_downstream_connection_duration.map(|base| MaxDuration {
+                base,
+                jitter: base.mul_f64(jitter.unwrap_or_default().value.clamp(0.0, 100.0) / 100.0),
+            }),
+            connects_on_data,
+            early_data_limit: config.max_early_data_bytes.map(|limit| limit as usize),
+            log: LogSettings::build(config, AccessLogs::build(&config.access_log, context)?, context)?,
+            upstream: Box::new(RawTcp),
+        })
+    }
+}
+
+/// How long a connection may last.
+pub(crate) struct MaxDuration {
+    base: Duration,
+    /// Up to this much is added, so that connections made together do not end together.
+    jitter: Duration,
+}
+
+impl MaxDuration {
+    /// When a connection that starts now has to end.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.base + self.jitter.mul_f64(fastrand::f64())
+    }
+}

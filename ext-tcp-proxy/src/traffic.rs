@@ -1,0 +1,174 @@
+//! Counting: what the relay moves goes into the stream info, the filter's stats and the cluster's stats.
+
+use std::cell::Cell;
+
+use underpass_core::{
+    cluster::TrafficStats,
+    relay::{Accounting, Side},
+    stats::Gauge,
+    stream_info::StreamInfo,
+};
+
+use crate::stats::TcpProxyStats;
+
+/// Counts the client's side of one connection.
+pub(crate) struct DownstreamTraffic<'a> {
+    info: &'a StreamInfo,
+    stats: &'a TcpProxyStats,
+    last_read: Share,
+    unwritten: Share,
+}
+
+impl<'a> DownstreamTraffic<'a> {
+    pub(crate) fn new(info: &'a StreamInfo, stats: &'a TcpProxyStats) -> Self {
+        Self {
+            info,
+            stats,
+            last_read: Share::of(&stats.downstream_cx_rx_bytes_buffered),
+            unwritten: Share::of(&stats.downstream_cx_tx_bytes_buffered),
+        }
+    }
+
+    /// `n` bytes, or the end of the stream, were read before there was an upstream connection.
+    pub(crate) fn read_early(&self, n: u64) {
+        self.stats.early_data_received_count_total.inc();
+        if n > 0 {
+            self.read(n);
+        }
+    }
+
+    fn read(&self, n: u64) {
+        add(&self.info.bytes_received, n);
+        self.stats.downstream_cx_rx_bytes_total.add(n);
+        self.last_read.set(n);
+    }
+
+    fn written(&self, n: u64) {
+        add(&self.info.bytes_sent, n);
+        self.stats.downstream_cx_tx_bytes_total.add(n);
+    }
+}
+
+/// Counts both sides of one relay.
+pub(crate) struct RelayTraffic<'a> {
+    downstream: &'a DownstreamTraffic<'a>,
+    cluster: &'a TrafficStats,
+    last_read: Share,
+    unwritten: Share,
+    /// Bytes read from the host and not yet written to the client.
+    to_downstream: Cell<u64>,
+    /// The other way.
+    to_upstream: Cell<u64>,
+}
+
+impl<'a> RelayTraffic<'a> {
+    /// `early` bytes were read from the client already.
+    pub(crate) fn new(
+        downstream: &'a DownstreamTraffic<'a>,
+        cluster: &'a TrafficStats,
+        early: usize,
+    ) -> Self {
+        Self {
+            downstream,
+            cluster,
+            last_read: Share::of(&cluster.upstream_cx_rx_bytes_buffered),
+            unwritten: Share::of(&cluster.upstream_cx_tx_bytes_buffered),
+            to_downstream: Cell::new(0),
+            to_upstream: Cell::new(early as u64),
+        }
+    }
+}
+
+impl Accounting for RelayTraffic<'_> {
+    fn downstream_read(&self, n: u64) {
+        self.downstream.read(n);
+        add(&self.to_upstream, n);
+    }
+
+    fn downstream_written(&self, n: u64) {
+        self.downstream.written(n);
+        subtract(&self.to_downstream, n);
+    }
+
+    fn upstream_read(&self, n: u64) {
+        add(&self.downstream.info.upstream.wire_bytes_received, n);
+        self.cluster.upstream_cx_rx_bytes_total.add(n);
+        self.last_read.set(n);
+        add(&self.to_downstream, n);
+    }
+
+    fn upstream_written(&self, n: u64) {
+        add(&self.downstream.info.upstream.wire_bytes_sent, n);
+        self.cluster.upstream_cx_tx_bytes_total.add(n);
+        subtract(&self.to_upstream, n);
+    }
+
+    fn paused_reading(&self, side: Side) {
+        match side {
+            Side::Downstream => {
+                self.downstream.stats.downstream_flow_control_paused_reading_total.inc();
+                self.unwritten.set(self.to_upstream.get());
+            }
+            Side::Upstream => {
+                self.cluster.upstream_flow_control_paused_reading_total.inc();
+                self.downstream.unwritten.set(self.to_downstream.get());
+            }
+        }
+    }
+
+    fn resumed_reading(&self, side: Side) {
+        match side {
+            Side::Downstream => {
+                self.downstream.stats.downstream_flow_control_resumed_reading_total.inc();
+                self.unwritten.set(0);
+            }
+            Side::Upstream => {
+                self.cluster.upstream_flow_control_resumed_reading_total.inc();
+                self.downstream.unwritten.set(0);
+            }
+        }
+    }
+
+    fn upstream_flush_started(&self) {
+        self.downstream.stats.upstream_flush_total.inc();
+        self.downstream.stats.upstream_flush_active.inc();
+    }
+
+    fn upstream_flush_finished(&self) {
+        self.downstream.stats.upstream_flush_active.dec();
+    }
+}
+
+/// What one connection adds to a gauge; taken back when it is dropped.
+struct Share {
+    gauge: Gauge,
+    value: Cell<u64>,
+}
+
+impl Share {
+    fn of(gauge: &Gauge) -> Self {
+        Self { gauge: gauge.clone(), value: Cell::new(0) }
+    }
+
+    fn set(&self, value: u64) {
+        let before = self.value.replace(value);
+        if value != before {
+            // The difference may be negative; gauges count in two's complement.
+            self.gauge.add(value.wrapping_sub(before));
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+fn add(cell: &Cell<u64>, n: u64) {
+    cell.set(cell.get().wrapping_add(n));
+}
+
+fn subtract(cell: &Cell<u64>, n: u64) {
+    cell.set(cell.get().saturating_sub(n));
+}
