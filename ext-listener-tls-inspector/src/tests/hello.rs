@@ -1,4 +1,4 @@
-//! Builds ClientHellos, right ones and wrong ones.
+//! Builds `ClientHello`s, right ones and wrong ones.
 
 /// The parts of a ClientHello.
 #[derive(Debug, Clone)]
