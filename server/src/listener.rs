@@ -32,7 +32,7 @@ use underpass_core::{
     formatter::FormatContext,
     listener_filter::ListenerFilter,
     stats::Scope,
-    stream_info::{ListenerInfo, StreamInfo, TrafficDirection},
+    stream_info::{ListenerInfo, StreamInfo},
 };
 
 use self::{
@@ -126,10 +126,6 @@ pub(crate) struct KernelEndpoint {
 }
 
 impl ListenerBase {
-    pub(crate) fn direction(&self) -> TrafficDirection {
-        self.info.direction
-    }
-
     /// Its addresses as they are configured.
     pub(crate) fn addresses(&self) -> Vec<Address> {
         match &self.endpoint {

@@ -21,6 +21,7 @@ mod stats;
 mod status;
 #[cfg(test)]
 mod tests;
+mod update;
 mod worker;
 
 use std::{
@@ -42,8 +43,8 @@ use underpass_core::{
 };
 
 use self::{
-    snapshot::{Placement, RetiredChains, Snapshot},
-    state::{FailedUpdate, Phase, State, open_sockets},
+    snapshot::Snapshot,
+    state::{FailedUpdate, Phase, State},
     stats::ListenerManagerStats,
     worker::WorkerListeners,
 };
@@ -51,12 +52,7 @@ pub use self::{state::Which, status::ListenerStatus};
 pub use crate::listener::{Source, socket::BindError};
 use crate::{
     config::{listener, overload::OverloadManager},
-    listener::{
-        Listener, Origin, Tag,
-        build::Builder,
-        connection_limit::{ConnectionCount, GlobalConnections},
-        socket::ListenSocket,
-    },
+    listener::connection_limit::{ConnectionCount, GlobalConnections},
     timestamp,
 };
 
@@ -106,7 +102,7 @@ impl ListenerManager {
         let manager = Arc::new_cyclic(|this: &Weak<Self>| Self {
             stats: ListenerManagerStats::new(&server.stats.scope("listener_manager")),
             server: Arc::clone(server),
-            global: Arc::new(GlobalConnections::new(overload)),
+            global: Arc::new(GlobalConnections::new(overload.max_downstream_connections())),
             connections: ConnectionCount::default(),
             state: Mutex::default(),
             snapshot: watch::Sender::default(),
@@ -145,116 +141,6 @@ impl ListenerManager {
         outcome
     }
 
-    fn change(
-        &self,
-        state: &mut State,
-        config: &ListenerConfig<'_>,
-        name: &str,
-        warnings: &RefCell<Vec<BuildError>>,
-    ) -> Result<Change, BuildError> {
-        let present = state.get(name).cloned();
-        if let Some(present) = &present {
-            let origin = &present.listener.origin;
-            if state.phase < Phase::Started && config.source == Source::Static {
-                warnings.borrow_mut().push(duplicate(config, name, origin));
-                return Ok(Change::Ignored);
-            }
-            if origin.source == Source::Static && config.source != Source::Static {
-                return Ok(Change::Ignored);
-            }
-            if origin.node.stable_hash() == config.node.stable_hash() {
-                return Ok(Change::Ignored);
-            }
-        }
-        let builder = Builder {
-            server: &self.server,
-            config: config.message,
-            name,
-            node: &config.node,
-            path: &config.path,
-            warnings,
-        };
-        let in_place = present.as_ref().filter(|present| {
-            state.phase == Phase::Started
-                && !config.message.filter_chains.is_empty()
-                && change::only_filter_chains_differ(&present.listener.origin.node, &config.node)
-        });
-        if let Some(present) = in_place {
-            return self.update_in_place(state, present, &builder, config);
-        }
-        self.replace_or_add(state, present.as_deref(), &builder, config)
-    }
-
-    fn update_in_place(
-        &self,
-        state: &mut State,
-        present: &Arc<Placement>,
-        builder: &Builder<'_>,
-        config: &ListenerConfig<'_>,
-    ) -> Result<Change, BuildError> {
-        let old = &present.listener;
-        let chains = builder.chains(&old.base, Some(&old.chains))?;
-        let retired: Vec<_> = old.chains.iter().filter(|chain| !chains.contains(chain)).cloned().collect();
-        let mut next = present.with_sockets(present.sockets.clone());
-        next.listener = Arc::new(Listener { base: Arc::clone(&old.base), chains, origin: origin(config) });
-        if !retired.is_empty() {
-            let gauges = retired.iter().map(|_| self.stats.total_filter_chains_draining.hold()).collect();
-            let retired = Arc::new(RetiredChains { chains: retired, _gauges: gauges });
-            self.drain_chains(present.tag(), &retired);
-            next.retired.push(retired);
-        }
-        state.put(Arc::new(next));
-        self.stats.listener_in_place_updated.inc();
-        self.stats.listener_modified.inc();
-        self.publish(state);
-        Ok(Change::UpdatedInPlace)
-    }
-
-    fn replace_or_add(
-        &self,
-        state: &mut State,
-        present: Option<&Placement>,
-        builder: &Builder<'_>,
-        config: &ListenerConfig<'_>,
-    ) -> Result<Change, BuildError> {
-        let base = builder.base(Tag(state.next_number()), &self.global)?;
-        if state.stopped.is_some_and(|stopped| stopped.includes(&base)) {
-            return Ok(Change::Ignored);
-        }
-        let chains = builder.chains(&base, None)?;
-        if state.has_address_of(&base) {
-            return Err(BuildError::at(config.path.clone(), duplicate_address(&base)));
-        }
-        if present.is_some_and(|present| reuse_port(&present.listener) != reuse_port_of(&base)) {
-            let message = format!("Listener {}: reuse port cannot be changed during an update", base.name);
-            return Err(BuildError::at(config.path.field("enable_reuse_port"), message));
-        }
-        let previous = present.map_or(&[][..], |present| &present.sockets);
-        let sockets = match state.phase {
-            Phase::Loading => Vec::new(),
-            phase => {
-                let opened = self.open(&base.name, &base, previous, phase == Phase::Started);
-                opened.map_err(|error| BuildError::at(config.path.field("address"), error.to_string()))?
-            }
-        };
-        let addresses = Placement::addresses_of(&base, &sockets);
-        let taken_over = sockets.clone();
-        let listener = Arc::new(Listener { base, chains, origin: origin(config) });
-        let placement =
-            Placement { listener, addresses, sockets, stopped: false, retired: Vec::new(), draining: None };
-        let replaced = state.put(Arc::new(placement));
-        let change = if let Some(replaced) = replaced {
-            self.stats.listener_modified.inc();
-            self.retire(state, &replaced, &taken_over);
-            Change::Updated
-        } else {
-            self.stats.listener_added.inc();
-            Change::Added
-        };
-        self.publish(state);
-        Ok(change)
-    }
-
     /// Removes a listener that came from a file that is watched or from a control plane; says whether there was one. Those
     /// of the bootstrap stay.
     ///
@@ -279,10 +165,9 @@ impl ListenerManager {
     pub fn bind(&self) -> Result<(), BindError> {
         let mut state = self.lock();
         state.phase = state.phase.max(Phase::Bound);
-        for placement in state.active.values().cloned().collect::<Vec<_>>() {
-            let base = &placement.listener.base;
-            let sockets = self.open(&base.name, base, &placement.sockets, false)?;
-            state.replace(placement.tag(), |placement| placement.with_sockets(sockets));
+        for placement in state.active.values_mut() {
+            let sockets = self.open(&placement.listener.base, &placement.sockets, false)?;
+            *placement = Arc::new(placement.with_sockets(sockets));
         }
         Ok(())
     }
@@ -343,26 +228,6 @@ impl ListenerManager {
         self.connections.get()
     }
 
-    fn open(
-        &self,
-        name: &str,
-        base: &crate::listener::ListenerBase,
-        previous: &[Arc<ListenSocket>],
-        listen: bool,
-    ) -> Result<Vec<Arc<ListenSocket>>, BindError> {
-        let opened = open_sockets(base, previous, self.server.options.concurrency).and_then(|sockets| {
-            if listen {
-                sockets.iter().try_for_each(|socket| socket.listen())?;
-            }
-            Ok(sockets)
-        });
-        if let Err(error) = &opened {
-            self.stats.listener_create_failure.inc();
-            tracing::error!(target: "config", "listener '{name}' failed to bind or apply socket options: {error}");
-        }
-        opened
-    }
-
     /// Tells the workers.
     fn publish(&self, state: &State) {
         self.stats.total_listeners_active.set(state.active.len() as u64);
@@ -372,41 +237,6 @@ impl ListenerManager {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn origin(config: &ListenerConfig<'_>) -> Origin {
-    Origin {
-        node: Arc::clone(&config.node),
-        path: config.path.clone(),
-        source: config.source.clone(),
-        last_updated: timestamp::now(),
-    }
-}
-
-/// Envoy drops the second one without a word.
-fn duplicate(config: &ListenerConfig<'_>, name: &str, first: &Origin) -> BuildError {
-    let (path, place) = (&first.path, first.node.location());
-    let message = format!(
-        "duplicate listener '{name}': {path} ({place}) has this name already, so this one is ignored"
-    );
-    BuildError::at(config.path.clone(), message)
-}
-
-fn duplicate_address(base: &crate::listener::ListenerBase) -> String {
-    let addresses = base.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    format!(
-        "error adding listener: '{}' has duplicate address '{addresses}' as existing listener, to check if the listener has \
-         duplicated addresses with other listeners or 'enable_reuse_port' is set to 'false' for the listener",
-        base.name
-    )
-}
-
-fn reuse_port(listener: &Listener) -> Option<bool> {
-    reuse_port_of(&listener.base)
-}
-
-fn reuse_port_of(base: &crate::listener::ListenerBase) -> Option<bool> {
-    base.kernel().map(|kernel| kernel.settings.reuse_port)
 }
 
 /// The name of a listener that has none, as in Envoy.

@@ -129,7 +129,7 @@ fn stats_name(config: &Listener, endpoint: &Endpoint) -> String {
     }
 }
 
-fn direction(direction: listener::TrafficDirection) -> TrafficDirection {
+pub(crate) fn direction(direction: listener::TrafficDirection) -> TrafficDirection {
     match direction {
         listener::TrafficDirection::Unspecified => TrafficDirection::Unspecified,
         listener::TrafficDirection::Inbound => TrafficDirection::Inbound,

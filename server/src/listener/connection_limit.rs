@@ -7,14 +7,8 @@ use std::sync::{
 
 use underpass_core::runtime::RuntimeSnapshot;
 
-use crate::config::overload::OverloadManager;
-
 /// Envoy's runtime key for the limit of the process, deprecated in favour of the resource monitor.
 const GLOBAL_LIMIT_KEY: &str = "overload.global_downstream_max_connections";
-
-/// The resource monitor whose configuration limits the connections of the process.
-const DOWNSTREAM_CONNECTIONS: &str =
-    "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig";
 
 /// A number of connections, shared by all workers.
 #[derive(Debug, Clone, Default)]
@@ -61,14 +55,8 @@ pub(crate) struct GlobalConnections {
 }
 
 impl GlobalConnections {
-    pub(crate) fn new(overload: &OverloadManager) -> Self {
-        let limit = overload.resource_monitors.iter().find_map(|monitor| {
-            let config =
-                monitor.typed_config.as_ref().filter(|it| it.type_name() == DOWNSTREAM_CONNECTIONS)?;
-            let names = ["max_active_downstream_connections", "maxActiveDownstreamConnections"];
-            let value = names.iter().find_map(|name| config.node().get(name))?;
-            value.as_text()?.parse().ok()
-        });
+    /// With the limit of the overload manager, if it has one.
+    pub(crate) fn new(limit: Option<u64>) -> Self {
         Self { open: ConnectionCount::default(), limit }
     }
 
@@ -106,6 +94,16 @@ mod tests {
         assert!(connections.admit(&runtime).is_none());
         drop(first);
         assert!(connections.admit(&runtime).is_some());
+    }
+
+    #[test]
+    fn the_limit_of_the_overload_manager_goes_before_that_of_the_runtime() {
+        let values = BTreeMap::from([(GLOBAL_LIMIT_KEY.to_owned(), Value::Number(5.0))]);
+        let layer = Layer { name: "base".into(), admin: false, values };
+        let runtime = Runtime::new(vec![layer], false).snapshot();
+        let connections = GlobalConnections::new(Some(1));
+        let _first = connections.admit(&runtime).unwrap();
+        assert!(connections.admit(&runtime).is_none());
     }
 
     #[test]

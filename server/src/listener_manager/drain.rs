@@ -59,8 +59,10 @@ impl ListenerManager {
         if state.stopped != Some(Which::All) {
             state.stopped = Some(which);
         }
-        for placement in
-            state.active.values_mut().filter(|placement| which.includes(&placement.listener.base))
+        for placement in state
+            .active
+            .values_mut()
+            .filter(|placement| which.includes(placement.listener.base.info.direction))
         {
             if placement.stopped {
                 continue;
@@ -98,7 +100,8 @@ impl ListenerManager {
 
     fn ask_to_leave(&self, which: Which) {
         let state = self.lock();
-        let listeners = state.active.values().filter(|placement| which.includes(&placement.listener.base));
+        let listeners =
+            state.active.values().filter(|placement| which.includes(placement.listener.base.info.direction));
         listeners.for_each(|placement| advance(placement.all_chains(), DrainState::Draining));
     }
 

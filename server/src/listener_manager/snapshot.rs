@@ -14,6 +14,7 @@ pub(super) struct Snapshot {
 }
 
 /// A listener and its place among the workers.
+#[derive(Clone)]
 pub(super) struct Placement {
     pub(super) listener: Arc<Listener>,
     /// Where it listens, with the ports that the kernel chose.
@@ -36,6 +37,37 @@ pub(super) struct RetiredChains {
 }
 
 impl Placement {
+    /// A listener that begins to serve.
+    pub(super) fn new(listener: Arc<Listener>, sockets: Vec<Arc<ListenSocket>>) -> Self {
+        let addresses = Self::addresses_of(&listener, &sockets);
+        Self { listener, addresses, sockets, stopped: false, retired: Vec::new(), draining: None }
+    }
+
+    /// The same, with other sockets.
+    pub(super) fn with_sockets(&self, sockets: Vec<Arc<ListenSocket>>) -> Self {
+        Self { addresses: Self::addresses_of(&self.listener, &sockets), sockets, ..self.clone() }
+    }
+
+    /// The same without sockets, but known by the addresses that it had.
+    pub(super) fn stopped(&self) -> Self {
+        Self { sockets: Vec::new(), stopped: true, ..self.clone() }
+    }
+
+    /// The same without some chains whose drain time is over.
+    pub(super) fn without_retired(&self, over: &Arc<RetiredChains>) -> Self {
+        let mut same = self.clone();
+        same.retired.retain(|each| !Arc::ptr_eq(each, over));
+        same
+    }
+
+    /// As configured where it has no sockets.
+    fn addresses_of(listener: &Listener, sockets: &[Arc<ListenSocket>]) -> Vec<Address> {
+        if sockets.is_empty() {
+            return listener.base.addresses();
+        }
+        sockets.iter().map(|socket| socket.address().clone()).collect()
+    }
+
     pub(super) fn tag(&self) -> Tag {
         self.listener.base.tag
     }

@@ -7,7 +7,7 @@ use std::{
 
 use underpass_core::{address::Address, config::Node, stream_info::TrafficDirection};
 
-use super::snapshot::{Placement, RetiredChains, Snapshot};
+use super::snapshot::{Placement, Snapshot};
 use crate::listener::{
     Endpoint, ListenerBase, Tag,
     socket::{BindError, ListenSocket},
@@ -35,8 +35,8 @@ pub enum Which {
 }
 
 impl Which {
-    pub(super) fn includes(self, base: &ListenerBase) -> bool {
-        self == Self::All || base.direction() == TrafficDirection::Inbound
+    pub(super) fn includes(self, direction: TrafficDirection) -> bool {
+        self == Self::All || direction == TrafficDirection::Inbound
     }
 }
 
@@ -152,41 +152,4 @@ pub(super) fn open_sockets(
         ListenSocket::bind(at, &kernel.settings, workers).map(Arc::new)
     };
     kernel.addresses.iter().map(open).collect()
-}
-
-impl Placement {
-    /// Where it listens; as configured where it has no sockets.
-    pub(super) fn addresses_of(base: &ListenerBase, sockets: &[Arc<ListenSocket>]) -> Vec<Address> {
-        if sockets.is_empty() {
-            return base.addresses();
-        }
-        sockets.iter().map(|socket| socket.address().clone()).collect()
-    }
-
-    /// The same, with something changed.
-    pub(super) fn with_sockets(&self, sockets: Vec<Arc<ListenSocket>>) -> Self {
-        Self { addresses: Self::addresses_of(&self.listener.base, &sockets), sockets, ..self.shallow() }
-    }
-
-    /// The same without sockets, but known by the addresses that it had.
-    pub(super) fn stopped(&self) -> Self {
-        Self { sockets: Vec::new(), stopped: true, ..self.shallow() }
-    }
-
-    /// The same without some chains whose drain time is over.
-    pub(super) fn without_retired(&self, over: &Arc<RetiredChains>) -> Self {
-        let retired = self.retired.iter().filter(|each| !Arc::ptr_eq(each, over)).cloned().collect();
-        Self { retired, ..self.shallow() }
-    }
-
-    fn shallow(&self) -> Self {
-        Self {
-            listener: Arc::clone(&self.listener),
-            addresses: self.addresses.clone(),
-            sockets: self.sockets.clone(),
-            stopped: self.stopped,
-            retired: self.retired.clone(),
-            draining: self.draining.clone(),
-        }
-    }
 }

@@ -1,9 +1,11 @@
 //! What `/listeners` shows.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use underpass_core::address::Address;
 
-use super::ListenerManager;
+use super::{ListenerManager, snapshot::Placement};
 
 /// A listener and where it listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +53,7 @@ impl ListenerManager {
     /// The listeners in the order in which they were added; those that drain are not among them.
     pub fn statuses(&self) -> Vec<ListenerStatus> {
         let state = self.lock();
-        let status = |placement: &std::sync::Arc<super::Placement>| ListenerStatus {
+        let status = |placement: &Arc<Placement>| ListenerStatus {
             name: placement.listener.base.name.to_string(),
             addresses: placement.addresses.clone(),
         };

@@ -6,5 +6,6 @@ mod harness;
 mod internal;
 mod limits;
 mod matching;
+mod threads;
 mod toys;
 mod updates;

@@ -236,6 +236,17 @@ async fn reuse_port_cannot_change() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn a_listener_may_become_an_internal_one() {
+    let proxy = empty(draining_soon());
+    proxy.update(&saying("l", "x", "")).unwrap();
+    let port = proxy.port("l");
+    assert_eq!(proxy.update(&internal("l", "inside")).unwrap(), Change::Updated);
+    assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
+    proxy.settle().await;
+    expect(&mut proxy.connect_internal("l", None).unwrap(), "inside").await;
+}
+
+#[tokio::test(flavor = "local")]
 async fn listeners_of_the_bootstrap_are_not_changed_by_others() {
     let proxy = Proxy::serving(&[&saying("l", "x", "")]);
     assert_eq!(proxy.update(&saying("l", "y", "")).unwrap(), Change::Ignored);
