@@ -1,5 +1,6 @@
 //! Reading, told by what is read and what is refused.
 
+mod any_tree;
 mod proto_json;
 mod refusals;
 mod unknown_fields;

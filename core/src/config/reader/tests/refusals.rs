@@ -29,7 +29,7 @@ impl TryFrom<RawRange> for Range {
 }
 
 #[derive(Debug, Deserialize)]
-struct Checked {
+pub(super) struct Checked {
     #[serde(default)]
     ranges: Vec<Range>,
     #[serde(default)]

@@ -96,6 +96,6 @@ fn a_thousand_listeners_take_milliseconds_to_read() {
     let started = std::time::Instant::now();
     assert!(reader.read::<Vec<Listener>>(&document.root, ConfigPath::root(), LISTENER).is_some());
     assert!(reader.read::<Vec<Listener>>(&broken.root, ConfigPath::root(), LISTENER).is_none());
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     assert_eq!(reader.into_report().diagnostics().len(), 1000);
 }
