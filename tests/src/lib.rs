@@ -10,7 +10,9 @@ pub mod binary;
 pub mod client;
 pub mod config;
 pub mod example;
+pub mod mistake;
 pub mod origin;
+pub mod payload;
 pub mod proxy;
 
 use std::time::{Duration, Instant};
