@@ -25,6 +25,14 @@ pub struct Answer {
     pub body: String,
 }
 
+impl Answer {
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut fields = self.head.lines().filter_map(|line| line.split_once(": "));
+        fields.find_map(|(key, value)| key.eq_ignore_ascii_case(name).then_some(value))
+    }
+}
+
 impl Admin {
     /// The admin interface at an address.
     pub fn new(address: SocketAddr) -> Self {
@@ -54,14 +62,20 @@ impl Admin {
         Ok(Answer { status, head: head.to_owned(), body })
     }
 
+    /// Asks, and expects an answer of whatever status.
+    #[track_caller]
+    pub fn ask(&self, method: &str, path: &str) -> Answer {
+        self.request(method, path).expect("the admin interface answers")
+    }
+
     /// GET.
     pub fn get(&self, path: &str) -> String {
-        self.request("GET", path).expect("the admin interface answers").body
+        self.ask("GET", path).body
     }
 
     /// POST.
     pub fn post(&self, path: &str) -> String {
-        self.request("POST", path).expect("the admin interface answers").body
+        self.ask("POST", path).body
     }
 
     /// The JSON that an endpoint shows.

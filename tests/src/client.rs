@@ -2,8 +2,10 @@
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
 };
+
+use socket2::{Domain, Socket, Type};
 
 use crate::PATIENCE;
 
@@ -66,6 +68,16 @@ pub fn drain(stream: &mut TcpStream) -> u64 {
 /// Ends the connection with a reset.
 pub fn reset(stream: TcpStream) {
     // A linger time of zero makes close(2) send RST.
-    let socket = socket2::Socket::from(stream);
+    let socket = Socket::from(stream);
     socket.set_linger(Some(std::time::Duration::ZERO)).expect("a TCP socket");
+}
+
+/// Connects from an address of this machine.
+#[track_caller]
+pub fn connect_from(source: Ipv4Addr, address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from((source, 0)).into()).expect("an address of the loopback network");
+    socket.connect(&address.into()).expect("somebody listens");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout that is not zero");
+    socket.into()
 }

@@ -88,6 +88,16 @@ pub fn chain(filters: impl IntoIterator<Item = Value>) -> Value {
     json!({ "filters": filters.into_iter().collect::<Vec<_>>() })
 }
 
+/// A filter chain for connections that match.
+pub fn matching(filter_chain_match: Value, filters: impl IntoIterator<Item = Value>) -> Value {
+    chain(filters).with(json!({ "filter_chain_match": filter_chain_match }))
+}
+
+/// A listener filter.
+pub fn listener_filter(kind: &str) -> Value {
+    extension(&format!("filters.listener.{kind}"), json!({}))
+}
+
 /// A socket address.
 pub fn address(host: &str, port: u16) -> Value {
     json!({ "socket_address": { "address": host, "port_value": port } })

@@ -14,6 +14,7 @@ pub mod mistake;
 pub mod origin;
 pub mod payload;
 pub mod proxy;
+pub mod tls;
 
 use std::time::{Duration, Instant};
 

@@ -31,7 +31,7 @@ pub struct Start<'a> {
 }
 
 /// Added to a configuration, so that the proxy can be asked.
-const ADMIN: &str = r#""admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}}"#;
+const ADMIN: &str = r#""admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}, "ignore_global_conn_limit": true}"#;
 
 impl<'a> Start<'a> {
     /// The reference binary with this configuration, without an `admin` block: that is added.
@@ -240,8 +240,14 @@ impl Proxy {
     /// Ends it with TERM; its exit status and how long that took.
     #[track_caller]
     pub fn stop(&mut self) -> (ExitStatus, Duration) {
+        self.stop_by("TERM")
+    }
+
+    /// Ends it with a signal; its exit status and how long that took.
+    #[track_caller]
+    pub fn stop_by(&mut self, signal: &str) -> (ExitStatus, Duration) {
         let asked = Instant::now();
-        self.signal("TERM");
+        self.signal(signal);
         (self.wait(), asked.elapsed())
     }
 }
