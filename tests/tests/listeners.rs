@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 use underpass_tests::{
-    Chain, Origin, PATIENCE, Proxy, Start, With,
+    Origin, PATIENCE, Proxy, Start, With,
     client::{End, ask, connect, read_all},
     config::{
         address, bootstrap, cluster, endpoint, extension, file_log, filter_state, internal,
@@ -165,14 +165,15 @@ fn global_limit_may_come_from_the_runtime() {
     let origin = Origin::echo();
     let layer =
         json!({ "name": "limit", "static_layer": { "overload.global_downstream_max_connections": 2 } });
-    let chain = Chain::to(&origin).bootstrap(json!({ "layered_runtime": { "layers": [layer] } }));
-    limited(&Proxy::start(chain));
+    limited(&origin, json!({ "layered_runtime": { "layers": [layer] } }));
 }
 
 /// Two connections are served, a third one is closed, and a next one is served when one of the two is gone.
 #[track_caller]
-fn limited(proxy: &Proxy) {
-    let address = proxy.listener("outer");
+fn limited(origin: &Origin, limit: Value) {
+    let entry = listener("entry", [tcp_proxy("entry", "up")]);
+    let proxy = Proxy::start(bootstrap([entry], [cluster("up", [port(origin.port())])]).with(limit));
+    let address = proxy.listener("entry");
     let [first, mut second] = [served(address), served(address)];
     assert_eq!(read_all(&mut connect(address)).0, "");
     eventually("it is counted", || {
