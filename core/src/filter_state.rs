@@ -8,6 +8,8 @@ pub use address::AddressObject;
 
 use std::{any::Any, collections::BTreeMap, fmt, rc::Rc, sync::Arc};
 
+use serde::Deserialize;
+
 use crate::extension::{NamedExtensions, Registration};
 
 /// Something that a filter leaves on a stream under a name.
@@ -37,7 +39,8 @@ pub trait FilterStateObject: fmt::Debug + 'static {
 }
 
 /// How far an object travels with the connections that its stream opens upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum SharedWithUpstream {
     /// It stays here.
     #[default]

@@ -30,6 +30,7 @@ pub mod relay;
 pub mod response_flags;
 pub mod runtime;
 pub mod server;
+pub mod set_filter_state;
 pub mod stats;
 pub mod stream_info;
 pub mod testing;

@@ -1,0 +1,112 @@
+//! A stream that tells when it is read from for the first time.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use underpass_core::{
+    io::{BoxIo, Io, KernelSocket},
+    user_space_socket::UserSpaceSocket,
+};
+
+/// Calls a function at the first read that brings something, be it the end of the stream. From then on the stream below
+/// shows through.
+pub(crate) struct OnFirstData {
+    inner: BoxIo,
+    tell: Option<Box<dyn FnOnce()>>,
+}
+
+impl OnFirstData {
+    pub(crate) fn new(inner: BoxIo, tell: Box<dyn FnOnce()>) -> Self {
+        Self { inner, tell: Some(tell) }
+    }
+
+    fn tell(&mut self) {
+        if let Some(tell) = self.tell.take() {
+            tell();
+        }
+    }
+}
+
+impl AsyncRead for OnFirstData {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        self.tell();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for OnFirstData {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+impl Io for OnFirstData {
+    fn poll_peek(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.inner.poll_peek(cx, buf)
+    }
+
+    fn lends_bytes(&self) -> bool {
+        self.inner.lends_bytes()
+    }
+
+    fn poll_read_bytes(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<io::Result<Bytes>> {
+        let bytes = ready!(self.inner.poll_read_bytes(cx, max))?;
+        self.tell();
+        Poll::Ready(Ok(bytes))
+    }
+
+    fn takes_bytes(&self) -> bool {
+        self.inner.takes_bytes()
+    }
+
+    fn poll_write_bytes(&mut self, cx: &mut Context<'_>, bytes: &mut Bytes) -> Poll<io::Result<usize>> {
+        self.inner.poll_write_bytes(cx, bytes)
+    }
+
+    fn poll_peer_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.inner.poll_peer_gone(cx)
+    }
+
+    fn kernel_socket(&self) -> Option<KernelSocket<'_>> {
+        // Whoever moves bytes past this stream would not be noticed.
+        if self.tell.is_none() { self.inner.kernel_socket() } else { None }
+    }
+
+    fn user_space_socket(&mut self) -> Option<&mut UserSpaceSocket> {
+        if self.tell.is_none() { self.inner.user_space_socket() } else { None }
+    }
+
+    fn reset(&mut self) {
+        self.inner.reset();
+    }
+}
