@@ -155,9 +155,7 @@ fn global_limit_turns_connections_away() {
             "max_active_downstream_connections": 2,
         },
     });
-    let chain =
-        Chain::to(&origin).bootstrap(json!({ "overload_manager": { "resource_monitors": [monitor] } }));
-    limited(&Proxy::start(chain));
+    limited(&origin, json!({ "overload_manager": { "resource_monitors": [monitor] } }));
 }
 
 #[test]
