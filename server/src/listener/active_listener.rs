@@ -39,8 +39,8 @@ pub(crate) struct ActiveListener {
     connections: RefCell<Slab<Open>>,
     /// The other listeners of the worker, for connections with a restored destination.
     neighbours: Weak<dyn Neighbours>,
-    /// With exact balance, the place among the workers, and the task that takes what others hand over.
-    balance: RefCell<Option<(Membership, AbortHandle)>>,
+    /// With exact balance, the place among the workers, until the listener is closed.
+    balance: RefCell<Option<Membership>>,
     cannot_accept_logged: Cell<bool>,
 }
 
@@ -261,14 +261,16 @@ impl ActiveListener {
         let Endpoint::Kernel(kernel) = &self.base.endpoint else { return };
         let Some(balancer) = &kernel.balancer else { return };
         let (membership, mut arrivals) = balancer.join(self.worker.index());
+        *self.balance.borrow_mut() = Some(membership);
         let listener = Rc::downgrade(self);
-        let task = tokio::task::spawn_local(async move {
+        tokio::task::spawn_local(async move {
             while let Some(connection) = arrivals.recv().await {
-                let Some(listener) = listener.upgrade() else { return };
+                // What arrives at a closed listener is closed, too.
+                let open = listener.upgrade().filter(|listener| listener.balance.borrow().is_some());
+                let Some(listener) = open else { return };
                 listener.serve_raw(connection);
             }
         });
-        *self.balance.borrow_mut() = Some((membership, task.abort_handle()));
     }
 }
 
@@ -287,6 +289,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.listener.connections.borrow_mut().try_remove(self.key);
+        // Dropped after the borrow: the chain may go with it, and what its filters do then is up to them.
+        let _gone = self.listener.connections.borrow_mut().try_remove(self.key);
     }
 }
