@@ -19,7 +19,10 @@ impl Backoff {
         let max = config.max_interval.unwrap_or(base * 10);
         if max < base {
             let message = "max_backoff_interval must be greater or equal to base_backoff_interval";
-            return Err(context.error_at("backoff_options.max_interval", message));
+            return Err(BuildError::at(
+                context.path().field("backoff_options").field("max_interval"),
+                message,
+            ));
         }
         Ok(Self { base, max })
     }

@@ -4,12 +4,14 @@ use std::rc::Rc;
 
 use tokio::{io::AsyncWriteExt, task::LocalSet};
 use underpass_core::{
+    address::Address,
     cluster::PoolFailureReason::{
         self, ConnectionOverflow, LocalConnectionFailure, NoHealthyHost, PendingOverflow,
         RemoteConnectionFailure, Timeout,
     },
     config::{Struct, Value},
     io::{BoxIo, Io},
+    user_space_socket::{PairOptions, pair},
 };
 
 use super::toys::*;
@@ -143,11 +145,7 @@ async fn a_weighted_cluster_is_picked_anew_for_each_attempt() {
     LocalSet::new()
         .run_until(async {
             proxy.cluster("good", |_| {
-                let (io, _host) = underpass_core::user_space_socket::pair(
-                    underpass_core::user_space_socket::PairOptions::new(
-                        underpass_core::address::Address::internal("h", ""),
-                    ),
-                );
+                let (io, _host) = pair(PairOptions::new(Address::internal("host", "")));
                 Box::pin(async move { Ok(Box::new(io) as BoxIo) })
             });
             let bad = proxy.failing_cluster("bad", RemoteConnectionFailure);

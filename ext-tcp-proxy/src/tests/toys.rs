@@ -1,32 +1,20 @@
 //! A proxy that consists of the filter, and of clusters that do what a test says.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::{BTreeMap, HashMap},
-    net::SocketAddr,
-    rc::Rc,
-    sync::Arc,
-};
+mod clusters;
+mod log;
 
-use serde::Deserialize;
+use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc};
+
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::{JoinHandle, spawn_local},
 };
 use underpass_core::{
-    access_log::{AccessLogSink, AccessLogger, AccessLoggerConfig},
     address::Address,
-    build_context::{BuildContext, BuildError},
-    cluster::{
-        ClosedBy, Cluster, ClusterInfo, ClusterManager, ConnectionLease, Host, LoadBalancerContext,
-        PoolFailure, PoolFailureReason, UpstreamConnection,
-    },
-    config::Value,
+    cluster::PoolFailureReason,
     connection::{BoxFuture, ConnectionError},
-    extension,
     filter_state::{Entry, LifeSpan, SharedWithUpstream, object_factory},
-    formatter::FormatContext,
     io::BoxIo,
     network_filter::{NetworkFilter, NetworkFilterConfig, Next},
     stream_info::SharedStreamInfo,
@@ -35,163 +23,7 @@ use underpass_core::{
     worker::Worker,
 };
 
-/// What an attempt to connect comes to.
-pub(super) type Opened = Result<BoxIo, PoolFailureReason>;
-
-/// How a cluster was asked for a connection.
-#[derive(Debug, Clone)]
-pub(super) struct Asked {
-    pub(super) hash: Option<u64>,
-    pub(super) metadata_match: Option<BTreeMap<String, Value>>,
-}
-
-/// A cluster of one host, which does what a test says.
-pub(super) struct ToyCluster {
-    info: Arc<ClusterInfo>,
-    host: Arc<Host>,
-    open: Box<dyn Fn(usize) -> BoxFuture<'static, Opened>>,
-    /// How it was asked, each time.
-    pub(super) asked: RefCell<Vec<Asked>>,
-    /// How many connections it is opening.
-    pub(super) opening: Cell<usize>,
-    /// Who closed its connections.
-    pub(super) closed: Rc<RefCell<Vec<ClosedBy>>>,
-}
-
-impl Cluster for ToyCluster {
-    fn info(&self) -> &Arc<ClusterInfo> {
-        &self.info
-    }
-
-    fn choose_host(&self, _: &LoadBalancerContext<'_>) -> Option<Arc<Host>> {
-        Some(Arc::clone(&self.host))
-    }
-
-    fn open<'a>(
-        &'a self,
-        _: &'a Arc<Host>,
-        context: &'a LoadBalancerContext<'a>,
-    ) -> BoxFuture<'a, Result<UpstreamConnection, PoolFailure>> {
-        self.open_tcp(context)
-    }
-
-    fn open_tcp<'a>(
-        &'a self,
-        context: &'a LoadBalancerContext<'a>,
-    ) -> BoxFuture<'a, Result<UpstreamConnection, PoolFailure>> {
-        let before = self.asked.borrow().len();
-        let asked = Asked { hash: context.hash, metadata_match: context.metadata_match.cloned() };
-        self.asked.borrow_mut().push(asked);
-        let opening = Opening::new(&self.opening);
-        Box::pin(async move {
-            let _opening = opening;
-            (self.open)(before).await.map(|io| self.connection(io)).map_err(|reason| self.failure(reason))
-        })
-    }
-}
-
-impl ToyCluster {
-    fn connection(&self, io: BoxIo) -> UpstreamConnection {
-        UpstreamConnection {
-            io,
-            host: Arc::clone(&self.host),
-            cluster: Arc::clone(&self.info),
-            local_address: Some(Address::internal_client()),
-            remote_address: self.host.address.clone(),
-            connection_id: 7,
-            lease: Box::new(Lease { closed: Rc::clone(&self.closed), told: false }),
-        }
-    }
-
-    fn failure(&self, reason: PoolFailureReason) -> PoolFailure {
-        use PoolFailureReason::{LocalConnectionFailure, RemoteConnectionFailure, Timeout};
-        let tried = matches!(reason, RemoteConnectionFailure | LocalConnectionFailure | Timeout);
-        let refused =
-            (reason == RemoteConnectionFailure).then(|| "delayed_connect_error:_Connection_refused".into());
-        PoolFailure { reason, transport_failure_reason: refused, host: tried.then(|| Arc::clone(&self.host)) }
-    }
-}
-
-/// Counts an attempt as long as it lasts.
-struct Opening<'a>(&'a Cell<usize>);
-
-impl<'a> Opening<'a> {
-    fn new(count: &'a Cell<usize>) -> Self {
-        count.set(count.get() + 1);
-        Self(count)
-    }
-}
-
-impl Drop for Opening<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
-/// Tells who closed a connection.
-struct Lease {
-    closed: Rc<RefCell<Vec<ClosedBy>>>,
-    told: bool,
-}
-
-impl ConnectionLease for Lease {
-    fn close(mut self: Box<Self>, by: ClosedBy) {
-        self.told = true;
-        self.closed.borrow_mut().push(by);
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if !self.told {
-            self.closed.borrow_mut().push(ClosedBy::Local);
-        }
-    }
-}
-
-struct ToyClusters(RefCell<HashMap<String, Rc<ToyCluster>>>);
-
-impl ClusterManager for ToyClusters {
-    fn cluster(&self, name: &str) -> Option<Rc<dyn Cluster>> {
-        self.0.borrow().get(name).map(|cluster| Rc::clone(cluster) as _)
-    }
-
-    fn changed<'a>(&'a self, _: &'a str) -> BoxFuture<'a, ()> {
-        Box::pin(std::future::pending())
-    }
-}
-
-/// An access logger for tests: one line with moment, flags, attempts, bytes received and sent.
-#[derive(Debug, Deserialize)]
-struct TestLog {}
-
-#[extension(name = "test.log", type_url = "type.googleapis.com/test.Log")]
-impl AccessLoggerConfig for TestLog {
-    fn build(&self, context: &BuildContext<'_>) -> Result<Arc<dyn AccessLogger>, BuildError> {
-        let sink = context
-            .server
-            .access_logs
-            .open("log".as_ref())
-            .map_err(|error| BuildError::new(error.to_string()))?;
-        Ok(Arc::new(TestLogger(sink)))
-    }
-}
-
-struct TestLogger(Arc<dyn AccessLogSink>);
-
-impl AccessLogger for TestLogger {
-    fn log(&self, context: &FormatContext<'_>) {
-        let info = context.info;
-        self.0.write(format!(
-            "{} {} attempts={} rx={} tx={}",
-            context.access_log_type.name(),
-            info.flags.get(),
-            info.upstream.attempts.get(),
-            info.bytes_received.get(),
-            info.bytes_sent.get(),
-        ));
-    }
-}
+use self::clusters::{Opened, ToyCluster, ToyClusters};
 
 /// The filter with its clusters.
 pub(super) struct Proxy {
@@ -222,7 +54,7 @@ impl Proxy {
         let log = "access_log: [{name: log, typed_config: {'@type': type.googleapis.com/test.Log}}]";
         let filter = build(&server, &format!("{fields}\n{log}")).unwrap();
         let worker = server.worker();
-        let clusters = Rc::new(ToyClusters(RefCell::default()));
+        let clusters = Rc::<ToyClusters>::default();
         worker.set_cluster_manager(Rc::clone(&clusters) as _);
         Self { server, filter, worker, clusters }
     }
@@ -233,15 +65,8 @@ impl Proxy {
         name: &str,
         open: impl Fn(usize) -> BoxFuture<'static, Opened> + 'static,
     ) -> Rc<ToyCluster> {
-        let cluster = Rc::new(ToyCluster {
-            info: Arc::new(ClusterInfo::new(name, &self.server.context.stats)),
-            host: Arc::new(Host::new(1, Address::internal("host", ""))),
-            open: Box::new(open),
-            asked: RefCell::default(),
-            opening: Cell::new(0),
-            closed: Rc::default(),
-        });
-        self.clusters.0.borrow_mut().insert(name.to_owned(), Rc::clone(&cluster));
+        let cluster = Rc::new(ToyCluster::new(name, &self.server.context.stats, open));
+        self.clusters.add(name, &cluster);
         cluster
     }
 
