@@ -42,8 +42,20 @@ pub const INTERNAL_UPSTREAM_REQUEST_METADATA: Feature = Feature {
     doc: "internal_upstream's passthrough_metadata also knows the kinds request and route",
 };
 
+/// The upstream PROXY protocol header of version 2 of a stream that has no IP addresses says so.
+pub const PROXY_PROTOCOL_WITHOUT_ADDRESSES: Feature = Feature {
+    key: "underpass.features.proxy_protocol_without_addresses",
+    default: true,
+    doc: "a stream without IP addresses gets an upstream PROXY v2 header that says LOCAL, instead of none",
+};
+
 /// Every feature. `--compat envoy` turns them off.
-pub const FEATURES: &[Feature] = &[DRAIN_ON_TERM, INTERNAL_HOP_LIMIT, INTERNAL_UPSTREAM_REQUEST_METADATA];
+pub const FEATURES: &[Feature] = &[
+    DRAIN_ON_TERM,
+    INTERNAL_HOP_LIMIT,
+    INTERNAL_UPSTREAM_REQUEST_METADATA,
+    PROXY_PROTOCOL_WITHOUT_ADDRESSES,
+];
 
 /// How many internal listeners a connection may pass (`underpass.max_internal_hops`), where nothing is set.
 pub const DEFAULT_MAX_INTERNAL_HOPS: u64 = 32;
