@@ -92,6 +92,15 @@ fn an_ipv6_socket_takes_ipv4_only_where_it_is_asked_to() {
 }
 
 #[test]
+fn an_address_that_this_host_does_not_have_yet_may_be_bound() {
+    let elsewhere = tcp("192.0.2.1:0");
+    let error = ListenSocket::bind(&elsewhere, &settings(), 1).unwrap_err();
+    assert_eq!(error.to_string(), "cannot bind '192.0.2.1:0': Cannot assign requested address");
+    let freebind = SocketSettings { freebind: true, ..settings() };
+    ListenSocket::bind(&elsewhere, &freebind, 1).unwrap().listen().unwrap();
+}
+
+#[test]
 fn options_are_set_at_their_time() {
     let option = |name, state| {
         let config = underpass_core::config::SocketOption {

@@ -130,6 +130,23 @@ async fn every_worker_accepts_on_the_same_port() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn connections_are_accepted_in_batches_of_the_configured_size() {
+    for (more, batches) in [("", 1), ("max_connections_to_accept_per_socket_event: 2", 3)] {
+        let proxy = Proxy::serving(&[&saying("l", "x", more)]);
+        let at = ("127.0.0.1", proxy.port("l"));
+        // The worker shares this thread, so all of them wait until it has its turn.
+        let clients: Vec<_> = (0..5).map(|_| std::net::TcpStream::connect(at).unwrap()).collect();
+        proxy.server.wait_for("listener.127.0.0.1_0.downstream_cx_active", 5).await;
+        proxy.server.store.merge_histograms();
+        let histograms = proxy.server.store.snapshot().histograms;
+        let name = "listener.127.0.0.1_0.connections_accepted_per_socket_event";
+        let accepted = histograms.into_iter().find(|stat| stat.name.as_str() == name).unwrap();
+        assert_eq!(accepted.value.cumulative.count(), batches, "{more}");
+        drop(clients);
+    }
+}
+
+#[tokio::test(flavor = "local")]
 async fn exact_balance_gives_each_worker_as_many() {
     for (more, kind) in [("", "a socket each"), ("enable_reuse_port: false", "one socket")] {
         let more = format!("connection_balance_config: {{exact_balance: {{}}}}, {more}");
