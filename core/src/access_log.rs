@@ -69,6 +69,12 @@ pub enum AccessLogType {
     UpstreamEnd,
     /// A tunnel was established.
     DownstreamTunnelSuccessfullyEstablished,
+    /// A UDP session got its tunnel.
+    UdpTunnelUpstreamConnected,
+    /// A UDP session lives on.
+    UdpPeriodic,
+    /// A UDP session is done.
+    UdpSessionEnd,
 }
 
 impl AccessLogType {
@@ -87,6 +93,9 @@ impl AccessLogType {
             Self::UpstreamPeriodic => "UpstreamPeriodic",
             Self::UpstreamEnd => "UpstreamEnd",
             Self::DownstreamTunnelSuccessfullyEstablished => "DownstreamTunnelSuccessfullyEstablished",
+            Self::UdpTunnelUpstreamConnected => "UdpTunnelUpstreamConnected",
+            Self::UdpPeriodic => "UdpPeriodic",
+            Self::UdpSessionEnd => "UdpSessionEnd",
         }
     }
 }

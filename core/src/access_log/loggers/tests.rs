@@ -78,6 +78,7 @@ fn conditions_look_at_the_stream() {
         (format!("metadata_filter: {{{absent}, match_if_key_not_found: false}}"), false),
         ("log_type_filter: {types: [TcpPeriodic, TcpConnectionEnd]}".to_owned(), true),
         ("log_type_filter: {types: [TcpConnectionEnd], exclude: true}".to_owned(), false),
+        ("log_type_filter: {types: [TcpConnectionStart, UdpSessionEnd]}".to_owned(), false),
         ("and_filter: {filters: [{not_health_check_filter: {}}, {traceable_filter: {}}]}".to_owned(), false),
         ("or_filter: {filters: [{not_health_check_filter: {}}, {traceable_filter: {}}]}".to_owned(), true),
     ] {
