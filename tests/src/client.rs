@@ -23,7 +23,8 @@ pub enum End {
 /// Connects; reads give up after [`PATIENCE`].
 #[track_caller]
 pub fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("somebody listens");
+    // Not with a timeout: that would ask for errors once more, and might find how the connection ended.
+    let stream = TcpStream::connect(address).expect("somebody listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout that is not zero");
     stream.set_nodelay(true).expect("a TCP socket");
     stream

@@ -3,6 +3,8 @@
 //! A builder returns the JSON of a message; [`With::with`] adds or replaces fields. A configuration is JSON, YAML text or
 //! a [`Chain`]; all become a [`Config`].
 
+#![expect(clippy::needless_pass_by_value, reason = "callers make the values in place")]
+
 use serde_json::{Map, Value, json};
 
 use crate::Origin;

@@ -53,11 +53,9 @@ impl Example {
 /// The names of the files that are there.
 pub fn files() -> BTreeSet<String> {
     let entries = fs::read_dir(directory()).expect("the folder is there");
-    let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
-    entries
-        .map(|entry| name(entry.expect("the folder can be read")))
-        .filter(|it| it.ends_with(".yaml"))
-        .collect()
+    let paths = entries.map(|entry| entry.expect("the folder can be read").path());
+    let yaml = paths.filter(|path| path.extension().is_some_and(|it| it == "yaml"));
+    yaml.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect()
 }
 
 fn directory() -> PathBuf {

@@ -9,6 +9,7 @@ pub mod admin;
 pub mod binary;
 pub mod client;
 pub mod config;
+pub mod differential;
 pub mod example;
 pub mod mistake;
 pub mod origin;

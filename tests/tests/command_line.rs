@@ -1,5 +1,7 @@
 //! The command line: Envoy's options, their errors, and what the binary tells about itself.
 
+#![expect(clippy::expect_used, reason = "a test that cannot go on shall say so and end")]
+
 use std::{
     fs,
     process::{Command, Output},

@@ -39,7 +39,7 @@ fn client_finishes_first_and_still_gets_the_answer() {
     let origin = Origin::sink();
     let proxy = Proxy::start(Chain::to(&origin));
     let mut client = proxy.connect("outer");
-    client.write_all(&[b'x'; 100_000]).unwrap();
+    client.write_all(&vec![b'x'; 100_000]).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_all(&mut client), ("got 100000".into(), End::Eof));
     assert_eq!(logs(proxy), [["- - rx=100000 tx=10 attempts=1"], ["- - rx=100000 tx=10 attempts=1"]]);

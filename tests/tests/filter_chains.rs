@@ -1,5 +1,7 @@
 //! Which filter chain a connection gets: by server name, protocol, addresses; what listener filters find out for it.
 
+#![expect(clippy::expect_used, reason = "a test that cannot go on shall say so and end")]
+
 use std::{
     io::Write as _,
     net::{Ipv4Addr, SocketAddr, TcpStream},

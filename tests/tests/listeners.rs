@@ -229,7 +229,7 @@ fn listener_logs_every_connection() {
     assert_eq!(proxy.lines("refusing.log", 1), [format!("{peer} rx=0 NR")]);
 }
 
-/// `outer` → internal listener `inner` with the original_dst filter, whose log shows its addresses.
+/// `outer` → internal listener `inner` with the `original_dst` filter, whose log shows its addresses.
 fn restoring(outer: Vec<Value>, to_inner: Value) -> (Proxy, Origin) {
     let origin = Origin::echo();
     let log = log_to(

@@ -1,5 +1,7 @@
 //! Many connections, many bytes, slow readers, and clients that leave in every way: nothing is lost and nothing stays.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall say so and end")]
+
 use std::{
     io::{Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpStream},

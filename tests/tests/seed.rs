@@ -1,6 +1,8 @@
 //! The documented example: a TCP listener chained to an internal listener, in the form in which Envoy's documentation has
 //! it, and in the form that Envoy accepts today.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall say so and end")]
+
 use std::{
     collections::BTreeMap,
     io::Write as _,

@@ -1,5 +1,7 @@
 //! Statistics as operators see them: filters, formats, Prometheus, tags, resetting.
 
+#![expect(clippy::expect_used, reason = "a test that cannot go on shall say so and end")]
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -111,17 +113,17 @@ fn json_has_values_and_histograms() {
 /// The samples of a Prometheus text by `name{label="value",…}`, labels sorted; panics where the text is no such text.
 fn samples(text: &str) -> BTreeMap<String, f64> {
     let mut found = BTreeMap::new();
-    let mut family = String::new();
+    let mut family = "";
     for line in text.lines().filter(|line| !line.is_empty()) {
         if let Some(declared) = line.strip_prefix("# TYPE ") {
             let (name, kind) = declared.split_once(' ').expect("a family has a name and a type");
             assert!(["counter", "gauge", "histogram", "summary"].contains(&kind), "{line}");
-            family = name.to_owned();
+            family = name;
             continue;
         }
         let (series, value) = line.rsplit_once(' ').expect("a sample has a value");
         let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
-        assert!(name.starts_with(&family), "{name} does not belong to {family}");
+        assert!(name.starts_with(family), "{name} does not belong to {family}");
         assert!(name.chars().all(|it| it.is_ascii_alphanumeric() || it == '_'), "{name}");
         let labels = labels.strip_suffix('}').expect("labels end with a brace");
         let mut labels: Vec<&str> =
