@@ -89,8 +89,10 @@ impl EnvoyInternal {
         if is_closed(&mut client).await && client.unread() == 0 {
             return Err(immediate(context.address, Errno::INVAL.into()));
         }
+        let connected =
+            client.connected().await.is_ok() && !(hops > 1 && closes_a_turn_later(&mut client).await);
         // A listener that answers and closes at once has been connected to.
-        if client.connected().await.is_err() && client.unread() == 0 {
+        if !connected && client.unread() == 0 {
             return Err(ConnectError::Delayed(Errno::INVAL.into()));
         }
         Ok(ConnectedSocket {
@@ -123,6 +125,17 @@ async fn listener_looks_at_it() {
 
 async fn is_closed(client: &mut UserSpaceSocket) -> bool {
     poll_fn(|cx| Poll::Ready(client.poll_peer_gone(cx).is_ready())).await
+}
+
+/// Whether the listener closes the connection in the turn after the one in which it counts as connected. Envoy notices that
+/// on all but the first of several hops in a row: when the upstream behind three of them refuses, it logs `UR` for the
+/// first, and `UF` for the others and for the last listener.
+async fn closes_a_turn_later(client: &mut UserSpaceSocket) -> bool {
+    tokio::select! {
+        biased;
+        () = poll_fn(|cx| client.poll_peer_gone(cx)) => true,
+        () = yield_now() => false,
+    }
 }
 
 /// Waits as long as Envoy takes to report an immediate error, which is longer than a connection across an internal hop

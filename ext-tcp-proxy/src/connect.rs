@@ -117,6 +117,7 @@ fn note(failure: &PoolFailure, info: &StreamInfo) -> Result<(), Failure> {
         PoolFailureReason::PendingOverflow | PoolFailureReason::LocalConnectionFailure => {}
     }
     info.upstream.host.borrow_mut().clone_from(&failure.host);
+    info.upstream.hosts_attempted.borrow_mut().extend(failure.host.clone());
     info.upstream.transport_failure_reason.borrow_mut().clone_from(&failure.transport_failure_reason);
     Ok(())
 }

@@ -159,5 +159,7 @@ fn note_upstream(connection: &UpstreamConnection, info: &StreamInfo) {
     upstream.local_address.borrow_mut().clone_from(&connection.local_address);
     *upstream.remote_address.borrow_mut() = Some(connection.remote_address.clone());
     upstream.connection_id.set(Some(connection.connection_id));
+    upstream.hosts_attempted.borrow_mut().push(connection.host.clone());
+    upstream.connection_ids_attempted.borrow_mut().push(connection.connection_id);
     *upstream.filter_state.borrow_mut() = info.filter_state.borrow().shared_with_upstream();
 }

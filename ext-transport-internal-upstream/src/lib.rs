@@ -23,7 +23,7 @@
 //! the same. Over a kernel socket nothing can be handed over; the counter counts there as well, as Envoy's does.
 //!
 //! Streams whose shared filter state differs in a hashable object do not share a pooled connection
-//! ([`extend_pool_key`](UpstreamTransportSocket::extend_pool_key)).
+//! ([`extend_pool_key`](underpass_core::transport_socket::UpstreamTransportSocket::extend_pool_key)).
 //!
 //! <https://www.envoyproxy.io/docs/envoy/latest/configuration/other_features/internal_listener>
 
