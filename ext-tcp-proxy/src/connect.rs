@@ -1,5 +1,7 @@
 //! Attempts to get an upstream connection.
 
+use std::time::Instant;
+
 use tokio::task::yield_now;
 use underpass_core::{
     cluster::{LoadBalancerContext, PoolFailure, PoolFailureReason, UpstreamConnection},
@@ -80,8 +82,13 @@ async fn attempt(
     };
     let attempts = info.upstream.attempts.get() + 1;
     info.upstream.attempts.set(attempts);
+    let started = Instant::now();
     let failure = match settings.upstream.open(&cluster, &context).await {
-        Ok(connection) => return Ok(connection),
+        Ok(connection) => {
+            info.upstream.connect_started.set(Some(started));
+            info.upstream.connected.set(Some(Instant::now()));
+            return Ok(connection);
+        }
         Err(failure) => failure,
     };
     tracing::debug!(target: "filter", "[C{}] attempt {attempts} to connect to {}: {failure}", info.connection_id, route.cluster);
