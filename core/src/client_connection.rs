@@ -53,6 +53,9 @@ pub enum ConnectError {
     /// It failed after some waiting.
     #[error("delayed connect error: {}", system_message(.0))]
     Delayed(#[source] io::Error),
+    /// There is no socket to be had; the fault is on this side.
+    #[error("cannot open a socket: {}", system_message(.0))]
+    Socket(#[source] io::Error),
     /// The source address cannot be used; the fault is on this side.
     #[error("failed to bind to {address}: {}", system_message(.source))]
     Bind {

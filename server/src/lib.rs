@@ -2,6 +2,9 @@
 #![allow(dead_code)]
 mod access_log_files;
 mod bootstrap_dump;
+mod client_connection;
+mod cluster;
+pub mod cluster_manager;
 mod command_line;
 pub mod config;
 mod cross_checks;

@@ -42,6 +42,7 @@ use underpass_core::{
     worker::Worker,
 };
 
+pub(crate) use self::status::address_to_json;
 use self::{
     snapshot::Snapshot,
     state::{FailedUpdate, Phase, State},

@@ -8,7 +8,7 @@ use std::{fmt, hash::Hasher, sync::Arc};
 
 use xxhash_rust::xxh64::Xxh64;
 
-use super::scalar;
+use super::{names, scalar};
 
 /// A place in a file: line and column, both counted from 1, the column in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,6 +165,15 @@ impl Node {
             }
         }
         hasher.finish()
+    }
+
+    /// The [`stable_hash`](Self::stable_hash) of this message as if some of its fields were not set, to find out whether
+    /// anything else changed. Names are given in snake case; the file may use either style.
+    pub fn stable_hash_without(&self, fields: &[&str]) -> u64 {
+        let named = |entry: &&Entry| !fields.iter().any(|field| names::same_field(&entry.key, field));
+        let entries = self.entries().iter().filter(named).cloned().collect();
+        let rest = Self { file: Arc::clone(&self.file), mark: self.mark, value: NodeValue::Map(entries) };
+        rest.stable_hash()
     }
 
     /// What kind of node this is, for messages: "a list", "the text \"x\"".

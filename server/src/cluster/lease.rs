@@ -1,0 +1,173 @@
+//! Leases: what keeps an upstream connection counted from its first SYN to its end, on every way out.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
+
+use underpass_core::{
+    cluster::{ClosedBy, ClusterInfo, ConnectionLease, Host, ResourceHold},
+    stats::GaugeHold,
+};
+
+use super::host_pool::PoolPlace;
+
+/// A connection that is being opened or is open. Dropping it counts its end.
+pub(super) struct Lease {
+    cluster: Arc<ClusterInfo>,
+    host: Arc<Host>,
+    started: Instant,
+    connected: bool,
+    closed_by: ClosedBy,
+    request: Option<RequestHold>,
+    // Held for their drop.
+    _active: GaugeHold,
+    _breaker: ResourceHold,
+    _place: PoolPlace,
+}
+
+/// The one request that a TCP connection carries.
+struct RequestHold {
+    host: Arc<Host>,
+    _active: GaugeHold,
+    _breaker: ResourceHold,
+}
+
+impl Lease {
+    /// Counts a connection that is being opened.
+    pub(super) fn new(
+        cluster: &Arc<ClusterInfo>,
+        host: &Arc<Host>,
+        place: PoolPlace,
+        high_priority: bool,
+    ) -> Self {
+        cluster.stats.upstream_cx_total.inc();
+        host.stats.cx_total.fetch_add(1, Ordering::Relaxed);
+        host.stats.cx_active.fetch_add(1, Ordering::Relaxed);
+        Self {
+            cluster: Arc::clone(cluster),
+            host: Arc::clone(host),
+            started: Instant::now(),
+            connected: false,
+            closed_by: ClosedBy::Local,
+            request: None,
+            _active: cluster.stats.upstream_cx_active.hold(),
+            _breaker: cluster.circuit_breakers.of(high_priority).connections.hold(),
+            _place: place,
+        }
+    }
+
+    /// Counts that it is open.
+    pub(super) fn connected(&mut self) {
+        self.connected = true;
+        self.cluster.stats.upstream_cx_connect_ms.record(elapsed_ms(self.started));
+    }
+
+    /// Counts that it carries a request.
+    pub(super) fn begin_request(&mut self, high_priority: bool) {
+        self.cluster.stats.upstream_rq_total.inc();
+        self.host.stats.rq_total.fetch_add(1, Ordering::Relaxed);
+        self.host.stats.rq_active.fetch_add(1, Ordering::Relaxed);
+        self.request = Some(RequestHold {
+            host: Arc::clone(&self.host),
+            _active: self.cluster.stats.upstream_rq_active.hold(),
+            _breaker: self.cluster.circuit_breakers.of(high_priority).requests.hold(),
+        });
+    }
+
+    /// Ends it.
+    pub(super) fn end(mut self, by: ClosedBy) {
+        self.closed_by = by;
+    }
+}
+
+impl ConnectionLease for Lease {
+    fn close(mut self: Box<Self>, by: ClosedBy) {
+        self.closed_by = by;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let stats = &self.cluster.stats;
+        stats.upstream_cx_length_ms.record(elapsed_ms(self.started));
+        self.host.stats.cx_active.fetch_sub(1, Ordering::Relaxed);
+        stats.upstream_cx_destroy.inc();
+        if !self.connected {
+            stats.upstream_cx_connect_fail.inc();
+            self.host.stats.cx_connect_fail.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.request.is_some() {
+            stats.upstream_cx_destroy_with_active_rq.inc();
+        }
+        match self.closed_by {
+            ClosedBy::Local => {
+                stats.upstream_cx_destroy_local.inc();
+                if self.request.is_some() {
+                    stats.upstream_cx_destroy_local_with_active_rq.inc();
+                }
+            }
+            ClosedBy::Remote => {
+                stats.upstream_cx_destroy_remote.inc();
+                if self.request.is_some() {
+                    stats.upstream_cx_destroy_remote_with_active_rq.inc();
+                }
+            }
+        }
+    }
+}
+
+impl Drop for RequestHold {
+    fn drop(&mut self) {
+        self.host.stats.rq_active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn elapsed_ms(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A stream that waits for its connection. Dropping it without a word counts that nobody waits any more.
+pub(super) struct Pending {
+    cluster: Arc<ClusterInfo>,
+    host: Arc<Host>,
+    resolved: bool,
+    // Held for their drop.
+    _active: GaugeHold,
+    _breaker: ResourceHold,
+}
+
+impl Pending {
+    /// Counts a stream that waits for a connection to a host.
+    pub(super) fn new(cluster: &Arc<ClusterInfo>, host: &Arc<Host>, high_priority: bool) -> Self {
+        cluster.stats.upstream_rq_pending_total.inc();
+        host.stats.rq_pending_active.fetch_add(1, Ordering::Relaxed);
+        Self {
+            cluster: Arc::clone(cluster),
+            host: Arc::clone(host),
+            resolved: false,
+            _active: cluster.stats.upstream_rq_pending_active.hold(),
+            _breaker: cluster.circuit_breakers.of(high_priority).pending_requests.hold(),
+        }
+    }
+
+    /// Its connection is there.
+    pub(super) fn ready(mut self) {
+        self.resolved = true;
+    }
+
+    /// Its connection failed.
+    pub(super) fn failed(mut self) {
+        self.resolved = true;
+        self.cluster.stats.upstream_rq_pending_failure_eject.inc();
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.host.stats.rq_pending_active.fetch_sub(1, Ordering::Relaxed);
+        if !self.resolved {
+            self.cluster.stats.upstream_rq_cancelled.inc();
+        }
+    }
+}

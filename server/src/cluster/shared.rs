@@ -1,0 +1,76 @@
+//! One version of a cluster, as all workers share it.
+
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicBool, Ordering},
+};
+
+use underpass_core::cluster::{ClusterInfo, HealthFlag, HostId};
+
+use super::{
+    directory::Directory,
+    load_balancer::Policy,
+    membership::{AssignmentPolicy, Membership, PlaceSpec},
+    stats::ClusterStats,
+};
+
+/// One version of a cluster. It is replaced when its configuration changes, and lives on as long as connections use it; its
+/// hosts change while it lives.
+pub(crate) struct SharedCluster {
+    /// What extensions see of it.
+    pub info: Arc<ClusterInfo>,
+    /// How a host is picked.
+    pub policy: Arc<Policy>,
+    /// What is counted.
+    pub stats: ClusterStats,
+    /// Its hosts.
+    pub membership: Membership,
+    directory: Weak<Directory>,
+    /// Whether workers may have seen its hosts, so that changes are worth counting.
+    settled: AtomicBool,
+}
+
+impl SharedCluster {
+    /// A version that nobody knows yet.
+    pub(crate) fn new(
+        info: Arc<ClusterInfo>,
+        policy: Arc<Policy>,
+        stats: ClusterStats,
+        membership: Membership,
+        directory: &Arc<Directory>,
+    ) -> Self {
+        let directory = Arc::downgrade(directory);
+        Self { info, policy, stats, membership, directory, settled: AtomicBool::new(false) }
+    }
+
+    /// Replaces all hosts. Returns whether anything changed.
+    pub(crate) fn assign(&self, priorities: Vec<Vec<PlaceSpec>>, assignment: AssignmentPolicy) -> bool {
+        let changed = self.membership.assign(priorities, assignment);
+        self.announce(changed)
+    }
+
+    /// Replaces the hosts of one priority. Returns whether anything changed.
+    pub(crate) fn assign_priority(&self, priority: usize, places: Vec<PlaceSpec>) -> bool {
+        let changed = self.membership.assign_priority(priority, places);
+        self.announce(changed)
+    }
+
+    /// Sets or clears a health flag of a host, for health checks and outlier detection: workers pick by it from now on.
+    pub(crate) fn set_health(&self, host: HostId, flag: HealthFlag, on: bool) -> bool {
+        let changed = self.membership.set_health(host, flag, on);
+        self.announce(changed)
+    }
+
+    /// Its first hosts are there.
+    pub(crate) fn settle(&self) {
+        self.membership.settle();
+        self.settled.store(true, Ordering::Relaxed);
+    }
+
+    fn announce(&self, changed: bool) -> bool {
+        if changed && let Some(directory) = self.directory.upgrade() {
+            directory.hosts_changed(&self.info.name, self.settled.load(Ordering::Relaxed));
+        }
+        changed
+    }
+}

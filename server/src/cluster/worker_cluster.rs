@@ -1,0 +1,233 @@
+//! A cluster on one worker: picks hosts and opens connections.
+
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    rc::{Rc, Weak},
+    sync::Arc,
+};
+
+use underpass_core::{
+    cluster::{
+        Cluster, ClusterInfo, Host, HostId, LoadBalancerContext, PoolFailure, PoolFailureReason, Thresholds,
+        UpstreamConnection,
+    },
+    connection::BoxFuture,
+    worker::Worker,
+};
+
+use super::{
+    connect::{Connector, Failure, Opened},
+    host_pool::{HostPool, PoolPlace},
+    lease::{Lease, Pending},
+    load_balancer::{Balancer, Candidates},
+    shared::SharedCluster,
+};
+use crate::client_connection::Factories;
+
+/// One version of a cluster on one worker.
+pub(super) struct WorkerCluster {
+    shared: Arc<SharedCluster>,
+    worker: Weak<Worker>,
+    factories: Arc<Factories>,
+    balancer: Rc<Balancer>,
+    /// The hosts as they were when this worker looked last.
+    candidates: RefCell<Arc<Candidates>>,
+    pools: RefCell<HashMap<HostId, Rc<HostPool>>>,
+}
+
+impl WorkerCluster {
+    /// A version of a cluster. Turns go on where `previous` is, if they still mean the same.
+    pub(super) fn new(
+        shared: Arc<SharedCluster>,
+        worker: &Weak<Worker>,
+        factories: &Arc<Factories>,
+        previous: Option<&Self>,
+    ) -> Self {
+        let previous = previous.filter(|old| old.shared.policy.kind.same_state(&shared.policy.kind));
+        let balancer = previous.map_or_else(Rc::default, |old| Rc::clone(&old.balancer));
+        let candidates = RefCell::new(Arc::clone(&shared.membership.candidates()));
+        let (worker, factories) = (Weak::clone(worker), Arc::clone(factories));
+        Self { shared, worker, factories, balancer, candidates, pools: RefCell::default() }
+    }
+
+    /// Lets go of what was kept for hosts that are gone.
+    pub(super) fn follow_hosts(&self) {
+        let present = self.shared.membership.candidates();
+        if Arc::ptr_eq(&self.candidates.borrow(), &present) {
+            return;
+        }
+        let old = self.candidates.replace(Arc::clone(&present));
+        self.forget(&old, Some(&present));
+        self.balancer.prune(&present);
+    }
+
+    /// Ends this version: what was kept for hosts goes, unless `next` has them too.
+    pub(super) fn retire(&self, next: Option<&Self>) {
+        let next = next.map(|next| next.candidates.borrow().clone());
+        self.forget(&self.candidates.borrow(), next.as_deref());
+    }
+
+    fn forget(&self, old: &Candidates, present: Option<&Candidates>) {
+        let stay = present.map(host_ids).unwrap_or_default();
+        let worker = self.worker.upgrade();
+        for gone in host_ids(old).difference(&stay) {
+            self.pools.borrow_mut().remove(gone);
+            if let Some(worker) = &worker {
+                worker.forget_host(*gone);
+            }
+        }
+    }
+
+    fn pool(&self, host: &Host) -> Rc<HostPool> {
+        Rc::clone(self.pools.borrow_mut().entry(host.id).or_default())
+    }
+
+    fn thresholds(&self, context: &LoadBalancerContext<'_>) -> &Thresholds {
+        self.shared.info.circuit_breakers.of(context.high_priority)
+    }
+
+    /// Waits until there may be another connection to a host. A worker that has none to it may always open one, since
+    /// nothing of its own could end that would make room (Envoy, `ConnPoolImplBase::tryCreateNewConnection`).
+    async fn place_for_stream(&self, host: &Host, limits: &Thresholds) -> PoolPlace {
+        let pool = self.pool(host);
+        let mut refused = false;
+        while !has_room(host, limits) {
+            if !refused {
+                self.shared.info.stats.upstream_cx_overflow.inc();
+                refused = true;
+            }
+            if pool.is_empty() {
+                break;
+            }
+            pool.freed().await;
+        }
+        pool.enter()
+    }
+
+    /// Opens a connection that is counted already.
+    async fn connect(
+        &self,
+        host: &Arc<Host>,
+        context: &LoadBalancerContext<'_>,
+        mut lease: Lease,
+    ) -> Result<(Opened, Lease), PoolFailure> {
+        let result = match self.worker.upgrade() {
+            Some(worker) => {
+                let connector = Connector {
+                    worker: &worker,
+                    factories: &self.factories,
+                    cluster: &self.shared.info,
+                    host,
+                    downstream: context.downstream,
+                };
+                connector.connect().await
+            }
+            None => Err(Failure::NoWorker),
+        };
+        match result {
+            Ok(opened) => {
+                lease.connected();
+                Ok((opened, lease))
+            }
+            Err(failure) => {
+                lease.end(failure.closed_by());
+                Err(failure.on(host))
+            }
+        }
+    }
+
+    fn connection(&self, host: Arc<Host>, opened: Opened, lease: Lease) -> UpstreamConnection {
+        let Opened { io, local_address, remote_address, connection_id } = opened;
+        let (cluster, lease) = (Arc::clone(&self.shared.info), Box::new(lease));
+        UpstreamConnection { io, host, cluster, local_address, remote_address, connection_id, lease }
+    }
+}
+
+fn host_ids(candidates: &Candidates) -> HashSet<HostId> {
+    let hosts = candidates.hosts.sets.iter().flat_map(|set| set.hosts.all.iter());
+    hosts.map(|host| host.id).collect()
+}
+
+/// Whether neither the cluster nor the host has as many connections as it may have.
+fn has_room(host: &Host, limits: &Thresholds) -> bool {
+    let active = host.stats.cx_active.load(std::sync::atomic::Ordering::Relaxed);
+    active < limits.limits.connections_per_host && limits.connections.has_room()
+}
+
+impl Cluster for WorkerCluster {
+    fn info(&self) -> &Arc<ClusterInfo> {
+        &self.shared.info
+    }
+
+    fn choose_host(&self, context: &LoadBalancerContext<'_>) -> Option<Arc<Host>> {
+        self.follow_hosts();
+        let candidates = self.candidates.borrow();
+        let host = self.balancer.choose(&self.shared.policy, &candidates, context);
+        if host.is_none() {
+            self.shared.info.stats.upstream_cx_none_healthy.inc();
+        }
+        host
+    }
+
+    fn open<'a>(
+        &'a self,
+        host: &'a Arc<Host>,
+        context: &'a LoadBalancerContext<'a>,
+    ) -> BoxFuture<'a, Result<UpstreamConnection, PoolFailure>> {
+        Box::pin(async move {
+            let pool = self.pool(host);
+            if !has_room(host, self.thresholds(context)) {
+                self.shared.info.stats.upstream_cx_overflow.inc();
+                if !pool.is_empty() {
+                    return Err(failure(PoolFailureReason::ConnectionOverflow, Some(host)));
+                }
+            }
+            let lease = Lease::new(&self.shared.info, host, pool.enter(), context.high_priority);
+            let (opened, lease) = self.connect(host, context, lease).await?;
+            Ok(self.connection(Arc::clone(host), opened, lease))
+        })
+    }
+
+    fn open_tcp<'a>(
+        &'a self,
+        context: &'a LoadBalancerContext<'a>,
+    ) -> BoxFuture<'a, Result<UpstreamConnection, PoolFailure>> {
+        Box::pin(async move {
+            let info = &self.shared.info;
+            let limits = self.thresholds(context);
+            if !limits.connections.has_room() {
+                info.stats.upstream_cx_overflow.inc();
+                return Err(failure(PoolFailureReason::ConnectionOverflow, None));
+            }
+            let Some(host) = self.choose_host(context) else {
+                return Err(failure(PoolFailureReason::NoHealthyHost, None));
+            };
+            if !limits.pending_requests.has_room() {
+                info.stats.upstream_rq_pending_overflow.inc();
+                return Err(failure(PoolFailureReason::PendingOverflow, None));
+            }
+            let pending = Pending::new(info, &host, context.high_priority);
+            let place = self.place_for_stream(&host, limits).await;
+            let lease = Lease::new(info, &host, place, context.high_priority);
+            match self.connect(&host, context, lease).await {
+                Ok((opened, mut lease)) => {
+                    pending.ready();
+                    lease.begin_request(context.high_priority);
+                    Ok(self.connection(host, opened, lease))
+                }
+                Err(failure) => {
+                    pending.failed();
+                    Err(failure)
+                }
+            }
+        })
+    }
+}
+
+fn failure(reason: PoolFailureReason, host: Option<&Arc<Host>>) -> PoolFailure {
+    PoolFailure { reason, transport_failure_reason: None, host: host.cloned() }
+}
+
+#[cfg(test)]
+mod tests;

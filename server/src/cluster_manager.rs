@@ -1,0 +1,280 @@
+//! The cluster manager: all clusters of the process, from the configuration file and, later, from control planes.
+//!
+//! One exists per process. It builds clusters, keeps the configuration they came from, runs their discovery and publishes
+//! them to the workers, each of which has a [view](ClusterManager::worker_view) of its own.
+
+mod admin;
+mod managed;
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    rc::Rc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+use tokio::runtime::Handle;
+use underpass_core::{
+    build_context::BuildError,
+    cluster,
+    config::{ConfigPath, Node},
+    init::InitTarget,
+    server::ServerContext,
+    worker::Worker,
+};
+
+use self::managed::{Fingerprint, Managed};
+use crate::{
+    client_connection::Factories,
+    cluster::{
+        build::{Built, Environment, Inheritance},
+        directory::{ClusterManagerStats, Directory},
+        discovery::FirstAnswer,
+        shared::SharedCluster,
+        status::ClusterStatus,
+        worker_view::WorkerView,
+    },
+    config::{bootstrap, cluster::Cluster},
+};
+
+/// All clusters of the process.
+pub struct ClusterManager {
+    server: Arc<ServerContext>,
+    environment: Environment,
+    directory: Arc<Directory>,
+    factories: Arc<Factories>,
+    stats: ClusterManagerStats,
+    /// Taken for the whole of an update, so that two never mix.
+    updating: Mutex<()>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// In use, by name.
+    active: BTreeMap<Arc<str>, Managed>,
+    /// New clusters, and new versions of active ones, that wait for their first hosts.
+    warming: BTreeMap<Arc<str>, Managed>,
+    /// Where discovery runs, once it does.
+    runtime: Option<Handle>,
+}
+
+impl ClusterManager {
+    /// A manager without clusters. `defaults` is `cluster_manager` of the bootstrap.
+    ///
+    /// # Errors
+    /// If two linked crates serve the same kind of address.
+    pub fn new(
+        server: &Arc<ServerContext>,
+        defaults: &bootstrap::ClusterManager,
+    ) -> Result<Arc<Self>, BuildError> {
+        let factories = Factories::linked().map_err(|error| BuildError::new(error.to_string()))?;
+        Ok(Self::with_factories(server, defaults, factories))
+    }
+
+    fn with_factories(
+        server: &Arc<ServerContext>,
+        defaults: &bootstrap::ClusterManager,
+        factories: Factories,
+    ) -> Arc<Self> {
+        let directory = Arc::new(Directory::new(&server.stats));
+        Arc::new(Self {
+            server: Arc::clone(server),
+            environment: Environment::new(server, &directory, defaults),
+            directory,
+            factories: Arc::new(factories),
+            stats: ClusterManagerStats::new(&server.stats.scope("cluster_manager")),
+            updating: Mutex::default(),
+            state: Mutex::default(),
+        })
+    }
+
+    /// Adds a cluster, or changes the one of that name. Returns whether anything changed.
+    ///
+    /// `path` is where the configuration stands, `node` the tree it was read from (for `/config_dump`, and to see whether
+    /// anything changed), and `added_via_api` says that it does not come from the configuration file. A cluster of that file
+    /// cannot be changed by others, and nothing of the file may have the same name twice.
+    ///
+    /// A new version takes over the hosts that it names again if connections to them are made as before. If it has to find
+    /// its hosts first, the version before serves meanwhile.
+    pub fn add_or_update(
+        self: &Arc<Self>,
+        config: &Cluster,
+        path: &ConfigPath,
+        node: &Arc<Node>,
+        added_via_api: bool,
+        warnings: &RefCell<Vec<BuildError>>,
+    ) -> Result<bool, BuildError> {
+        let _updating = self.updating.lock().unwrap_or_else(PoisonError::into_inner);
+        let fingerprint = Fingerprint::new(node);
+        let present = self.lock().newest(&config.name).map(Managed::summary);
+        if let Some(present) = &present {
+            if !added_via_api {
+                let message = format!("cluster manager: duplicate cluster '{}'", config.name);
+                return Err(BuildError::at(path.field("name"), message));
+            }
+            if !present.added_via_api || present.fingerprint == fingerprint {
+                return Ok(false);
+            }
+            if present.fingerprint.differs_in_hosts_only(&fingerprint) && present.hosts_are_configured {
+                Environment::reassign(config, path, &present.cluster)?;
+                let mut state = self.lock();
+                if let Some(managed) = state.active.get_mut(config.name.as_str()) {
+                    managed.renew(node, fingerprint);
+                }
+                self.stats.cluster_modified.inc();
+                return Ok(true);
+            }
+        }
+        let inheritance = Inheritance {
+            previous: present.as_ref().map(|present| &*present.cluster),
+            keeps_hosts: present
+                .as_ref()
+                .is_some_and(|present| present.fingerprint.connects_alike(&fingerprint)),
+        };
+        let built = self.environment.build(config, path, &inheritance, warnings)?;
+        match present {
+            Some(_) => self.stats.cluster_modified.inc(),
+            None => self.stats.cluster_added.inc(),
+        }
+        self.take_in(built, node, fingerprint, added_via_api);
+        Ok(true)
+    }
+
+    /// Removes a cluster that was added by others than the configuration file. Connections to it live on. Returns whether
+    /// there was one.
+    pub fn remove(&self, name: &str) -> bool {
+        let _updating = self.updating.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        if !state.newest(name).is_some_and(|managed| managed.added_via_api) {
+            return false;
+        }
+        let active = state.active.remove(name);
+        state.warming.remove(name);
+        self.count(&state);
+        drop(state);
+        self.stats.cluster_removed.inc();
+        if let Some(active) = active {
+            self.directory.withdraw(&active.cluster.info.name);
+        }
+        true
+    }
+
+    /// The names of the clusters in use.
+    pub fn names(&self) -> Vec<String> {
+        self.lock().active.keys().map(ToString::to_string).collect()
+    }
+
+    /// Starts discovery, to run on `runtime`: that of the main thread. Until the first answers are there, the start waits
+    /// ([`ServerContext::init`]) for the clusters that are there now.
+    pub fn start(self: &Arc<Self>, runtime: &Handle) {
+        let mut state = self.lock();
+        state.runtime = Some(runtime.clone());
+        for managed in state.active.values_mut() {
+            let name = &managed.cluster.info.name;
+            let target = managed.wait_at_start.then(|| self.server.init.add(format!("cluster {name}")));
+            self.run_discovery(runtime, managed, target);
+        }
+    }
+
+    /// The clusters as a worker sees them. To be called on the worker's thread, within its runtime.
+    pub fn worker_view(self: &Arc<Self>, worker: &Rc<Worker>) -> Rc<dyn cluster::ClusterManager> {
+        WorkerView::new(Arc::clone(&self.directory), Arc::clone(&self.factories), worker)
+    }
+
+    /// All clusters in use and their hosts, by name.
+    pub fn statuses(&self) -> Vec<ClusterStatus> {
+        let state = self.lock();
+        state
+            .active
+            .values()
+            .map(|managed| ClusterStatus::new(&managed.cluster, managed.added_via_api))
+            .collect()
+    }
+
+    /// A cluster in use, for health checks and outlier detection.
+    pub(crate) fn shared(&self, name: &str) -> Option<Arc<SharedCluster>> {
+        self.directory.get(name)
+    }
+
+    /// Uses a version at once if its hosts are known, or if nothing runs yet that could be served wrongly.
+    fn take_in(
+        self: &Arc<Self>,
+        built: Built,
+        node: &Arc<Node>,
+        fingerprint: Fingerprint,
+        added_via_api: bool,
+    ) {
+        let mut managed = Managed::new(built, node, fingerprint, added_via_api);
+        let name = Arc::clone(&managed.cluster.info.name);
+        let mut state = self.lock();
+        let warm = managed.discovery.is_some();
+        if let Some(runtime) = state.runtime.clone().filter(|_| warm) {
+            self.run_discovery(&runtime, &mut managed, None);
+            managed.cluster.stats.discovery.warming_state.set(1);
+            state.warming.insert(name, managed);
+            self.count(&state);
+            return;
+        }
+        self.activate(&mut state, managed);
+    }
+
+    fn activate(&self, state: &mut State, managed: Managed) {
+        let name = Arc::clone(&managed.cluster.info.name);
+        self.directory.publish(&managed.cluster);
+        state.warming.remove(&name);
+        state.active.insert(name, managed);
+        self.count(state);
+    }
+
+    fn run_discovery(self: &Arc<Self>, runtime: &Handle, managed: &mut Managed, target: Option<InitTarget>) {
+        let Some(discovery) = &managed.discovery else { return };
+        let (manager, cluster) = (Arc::downgrade(self), Arc::downgrade(&managed.cluster));
+        let first = FirstAnswer::new(move || {
+            settle(&manager, &cluster);
+            drop(target);
+        });
+        let work = Arc::clone(discovery).run(Arc::clone(&managed.cluster), first);
+        managed.task = Some(runtime.spawn(work).abort_handle());
+    }
+
+    /// The first hosts of a version are there: if it was warming, it is used from now on.
+    fn settled(&self, cluster: &Arc<SharedCluster>) {
+        cluster.settle();
+        cluster.stats.discovery.warming_state.set(0);
+        let mut state = self.lock();
+        let is_it = |managed: &Managed| Arc::ptr_eq(&managed.cluster, cluster);
+        if state.warming.get(&cluster.info.name).is_some_and(is_it)
+            && let Some(managed) = state.warming.remove(&cluster.info.name)
+        {
+            self.activate(&mut state, managed);
+        }
+    }
+
+    fn count(&self, state: &State) {
+        self.stats.active_clusters.set(state.active.len() as u64);
+        self.stats.warming_clusters.set(state.warming.len() as u64);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn settle(manager: &Weak<ClusterManager>, cluster: &Weak<SharedCluster>) {
+    if let (Some(manager), Some(cluster)) = (manager.upgrade(), cluster.upgrade()) {
+        manager.settled(&cluster);
+    }
+}
+
+impl State {
+    /// The version that was configured last, be it in use or not.
+    fn newest(&self, name: &str) -> Option<&Managed> {
+        self.warming.get(name).or_else(|| self.active.get(name))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod test_manager;
+#[cfg(test)]
+mod tests;
