@@ -1,9 +1,9 @@
 //! Which filter chain a connection gets: by server name, protocol, addresses; what listener filters find out for it.
 
-#![expect(clippy::expect_used, reason = "a test that cannot go on shall say so and end")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on shall say so and end")]
 
 use std::{
-    io::Write as _,
+    io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpStream},
 };
 
@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use underpass_tests::{
     Origin, Proxy, With,
     client::{End, connect_from, read_all},
-    config::{bootstrap, chain, cluster, listener_filter, matching, port, tcp_proxy},
+    config::{bootstrap, chain, cluster, extension, listener_filter, matching, port, raw_buffer, tcp_proxy},
+    origin::note,
     tls::client_hello,
 };
 
@@ -101,7 +102,7 @@ fn client_hello_may_come_in_pieces_and_is_forwarded_whole() {
         assert_eq!(proxy.admin().get("/ready"), "LIVE\n");
     }
     let mut back = vec![0; hello.len()];
-    std::io::Read::read_exact(&mut client, &mut back).unwrap();
+    client.read_exact(&mut back).unwrap();
     assert_eq!(back, hello);
 }
 
@@ -234,21 +235,37 @@ fn proxy_headers_of_both_versions_are_believed() {
     assert_eq!(read_all(&mut client).0, "");
 }
 
-#[test]
-fn proxy_header_is_written_to_the_upstream() {
+/// What an origin gets from a proxy that writes PROXY headers of a version, and who the client was.
+fn written_header(version: &str) -> (Vec<u8>, SocketAddr, SocketAddr) {
     let origin = Origin::start(|mut stream, record| {
         let mut buffer = [0; 1000];
-        let count = std::io::Read::read(&mut stream, &mut buffer).unwrap_or(0);
-        underpass_tests::origin::note(record, String::from_utf8_lossy(&buffer[..count]));
+        let count = stream.read(&mut buffer).unwrap_or(0);
+        note(record, buffer[..count].escape_ascii().to_string());
     });
-    let transport = underpass_tests::config::extension(
+    let transport = extension(
         "transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport",
-        json!({ "config": { "version": "V1" }, "transport_socket": underpass_tests::config::raw_buffer() }),
+        json!({ "config": { "version": version }, "transport_socket": raw_buffer() }),
     );
     let up = cluster("up", [port(origin.port())]).with(json!({ "transport_socket": transport }));
     let proxy = Proxy::start(bootstrap([listener([chain(to("up"))])], [up]));
     let client = proxy.connect("entry");
-    let (peer, local): (SocketAddr, SocketAddr) = (client.peer_addr().unwrap(), client.local_addr().unwrap());
-    let expected = format!("PROXY TCP4 127.0.0.1 127.0.0.1 {} {}\r\n", local.port(), peer.port());
-    assert_eq!(origin.wait(1), [expected]);
+    let header = origin.wait(1).remove(0);
+    (header.into_bytes(), client.local_addr().unwrap(), client.peer_addr().unwrap())
+}
+
+#[test]
+fn proxy_headers_of_both_versions_are_written() {
+    let (header, client, entry) = written_header("V1");
+    let expected = format!("PROXY TCP4 127.0.0.1 127.0.0.1 {} {}\\r\\n", client.port(), entry.port());
+    assert_eq!(String::from_utf8_lossy(&header), expected);
+
+    let (header, client, entry) = written_header("V2");
+    let expected = [
+        // The signature, version 2 and PROXY, TCP over IPv4, twelve bytes of addresses.
+        &b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c"[..],
+        &[127, 0, 0, 1, 127, 0, 0, 1],
+        &client.port().to_be_bytes(),
+        &entry.port().to_be_bytes(),
+    ];
+    assert_eq!(String::from_utf8_lossy(&header), expected.concat().escape_ascii().to_string());
 }
