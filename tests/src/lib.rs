@@ -2,6 +2,11 @@
 //!
 //! Everything is real: processes, sockets, files. Ports come from the kernel: configurations say `port_value: 0`, and
 //! the proxy is asked where it listens. Nothing sleeps for luck: [`eventually`] waits for a condition with a deadline.
+//!
+//! Everything is asked of Envoy's own options and paths, so the expectations can be checked on Envoy itself:
+//! `UNDERPASS_BIN=path/to/envoy cargo test -p underpass-tests`. What fails there are our own additions: the old form of
+//! the documented example, places of errors in a file, warnings, `--list-extensions`, `--compat`, `demo`, hop limits, drain
+//! on TERM.
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on shall say so and end")]
 
