@@ -26,7 +26,7 @@ use crate::{
     config::Bootstrap,
     cross_checks,
     lifecycle::{Lifecycle, State},
-    listener_manager::ListenerManager,
+    listener_manager::{ListenerConfig, ListenerManager, Source},
     load::Loaded,
     logging::Logging,
     runtime_layers,
@@ -125,7 +125,7 @@ impl Server {
         });
         let extensions = problems.build_extensions(&bootstrap, &context);
         let clusters = problems.build_clusters(&bootstrap, &context)?;
-        let listeners = problems.build_listeners(&bootstrap, &context)?;
+        let listeners = problems.build_listeners(&bootstrap, &context);
         bootstrap_dump::add(&*admin, document);
         Some(Self {
             stats: Arc::new(ServerStats::new(&root, options.workers())),
@@ -170,7 +170,7 @@ impl Server {
         self.lifecycle.set_state(State::Live);
         self.stats.initialized(&self.lifecycle);
         tracing::info!(target: "main", "all dependencies initialized; serving with {} workers", self.options.workers());
-        let flush = tokio::task::spawn_local(flush_stats(self.store.clone(), self.bootstrap.stats_flush_interval()));
+        let flush = tokio::task::spawn_local(flush_stats(self.store.clone(), self.bootstrap.stats_flush_interval_or_default()));
         tokio::select! {
             () = signals.stopped(self) => {}
             () = self.lifecycle.stopped() => {}
@@ -306,16 +306,19 @@ impl Problems<'_> {
         Some(manager)
     }
 
-    fn build_listeners(&mut self, bootstrap: &Bootstrap, server: &Arc<ServerContext>) -> Option<Arc<ListenerManager>> {
-        let manager = Arc::new(ListenerManager::new(server));
+    fn build_listeners(&mut self, bootstrap: &Bootstrap, server: &Arc<ServerContext>) -> Arc<ListenerManager> {
+        let manager = ListenerManager::new(server, &bootstrap.overload_manager);
         let path = ConfigPath::root().field("static_resources").field("listeners");
         let warnings = RefCell::default();
-        for (index, listener) in bootstrap.static_resources.listeners.iter().enumerate() {
-            let added = manager.add_static(listener, &path.index(index), &warnings);
+        for (index, message) in bootstrap.static_resources.listeners.iter().enumerate() {
+            let path = path.index(index);
+            let node = self.document.find(&path);
+            let config = ListenerConfig { message, node, path, source: Source::Static };
+            let added = manager.add_or_update(&config, &warnings);
             self.collect(added);
         }
         self.warnings(warnings.take());
-        Some(manager)
+        manager
     }
 }
 

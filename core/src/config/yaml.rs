@@ -32,6 +32,11 @@ impl Document {
     ///
     /// Field names match in both styles, `stat_prefix` and `statPrefix`.
     pub fn locate(&self, path: &ConfigPath) -> Location {
+        self.find(path).location()
+    }
+
+    /// The node at `path`; if the path leads to something that is absent, the deepest node on the way.
+    pub fn find(&self, path: &ConfigPath) -> Arc<Node> {
         let mut node = &self.root;
         for segment in path.segments() {
             let next = match segment {
@@ -48,7 +53,7 @@ impl Document {
                 None => break,
             }
         }
-        node.location()
+        Arc::clone(node)
     }
 }
 
