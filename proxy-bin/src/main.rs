@@ -1,2 +1,24 @@
-//! The reference binary of Underpass.
-fn main() {}
+//! The reference binary of Underpass: the engine, and every extension of this repository.
+//!
+//! A crate that is only named in Cargo.toml is not linked and registers nothing; the `use` is what links it, and the lint
+//! below makes sure that none is forgotten.
+#![deny(unused_crate_dependencies)]
+
+mod demo;
+
+use std::process::ExitCode;
+
+use underpass_ext_bootstrap_internal_listener as _;
+use underpass_ext_client_envoy_internal as _;
+use underpass_ext_network_connection_limit as _;
+use underpass_ext_network_direct_response as _;
+use underpass_ext_network_echo as _;
+use underpass_ext_transport_internal_upstream as _;
+use underpass_ext_transport_raw_buffer as _;
+
+fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == "demo") {
+        return demo::run();
+    }
+    underpass_server::main()
+}

@@ -3,7 +3,6 @@
 //! Endpoints answer at once from what the managers know; they run on the main thread, never on a worker. Shapes are
 //! Envoy's: <https://www.envoyproxy.io/docs/envoy/latest/operations/admin>.
 
-mod clusters;
 mod config_dump;
 mod help;
 mod http;
@@ -98,7 +97,6 @@ pub fn add_endpoints(registry: &Arc<AdminRegistry>, sources: &Arc<AdminSources>)
     help::add(registry);
     process::add(registry, sources);
     stats::add(registry, sources);
-    clusters::add(registry, sources);
     listeners::add(registry, sources);
     config_dump::add(registry);
     logging::add(registry, sources);

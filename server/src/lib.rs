@@ -1,24 +1,161 @@
-//! The engine of Underpass.
-#![allow(dead_code)]
+//! The engine of Underpass: it reads an Envoy configuration, listens, balances, connects, and answers the admin.
+//!
+//! A binary is one call of [`main`] and one `use ext_… as _;` for each extension that it links; see `proxy-bin` and
+//! `examples/custom-proxy`. The engine never names an extension: they meet in the traits of `underpass-core`.
+
 mod access_log_files;
+mod admin;
 mod bootstrap_dump;
 mod client_connection;
 mod cluster;
-pub mod cluster_manager;
+mod cluster_manager;
 mod command_line;
-pub mod config;
+mod config;
 mod cross_checks;
 mod lifecycle;
 mod listener;
-pub mod listener_manager;
+mod listener_manager;
 mod load;
 mod logging;
 mod memory;
 mod runtime_layers;
+mod server;
 mod server_stats;
-pub mod socket_option;
+mod socket_option;
 mod stats_config;
 #[cfg(test)]
 mod test_server;
 mod timestamp;
 mod version;
+mod worker_thread;
+
+use std::{ffi::OsString, process::ExitCode, sync::Arc};
+
+use underpass_core::{config::Report, extension::ExtensionSet};
+
+use crate::{
+    command_line::{Mode, Options},
+    load::LoadError,
+    logging::Logging,
+    server::Server,
+};
+
+/// Runs a proxy with the arguments of the process; the whole of a binary's `main`.
+///
+/// The exit code is Envoy's: 0 after an orderly stop, 1 if the command line or the configuration is wrong or
+/// something could not be opened.
+pub fn main() -> ExitCode {
+    run(std::env::args_os())
+}
+
+/// Runs a proxy with these arguments, the program's name first; for a binary that has arguments of its own.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let options = match Options::parse_from_args(arguments) {
+        Ok(options) => options,
+        Err(error) => return usage(&error),
+    };
+    if options.version {
+        println!("{}  version: {}", env!("CARGO_PKG_NAME").trim_end_matches("-server"), version::full());
+        return ExitCode::SUCCESS;
+    }
+    let extensions = match ExtensionSet::from_inventory() {
+        Ok(extensions) => extensions,
+        Err(error) => return fail(&error.to_string()),
+    };
+    if options.list_extensions {
+        print!("{}", list(&extensions));
+        return ExitCode::SUCCESS;
+    }
+    let logging = Logging::install(
+        options.log_level,
+        &options.component_log_level,
+        &options.log_format,
+        options.log_format_escaped,
+        options.log_path.as_deref(),
+    );
+    match logging {
+        Ok(logging) => start(options, Arc::new(logging), extensions),
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn start(options: Options, logging: Arc<Logging>, extensions: ExtensionSet) -> ExitCode {
+    for option in &options.ignored_options {
+        tracing::warn!(target: "main", "option {option} has no effect here");
+    }
+    let (mode, name) = (options.mode, options.config_name());
+    let loaded = match load::load(&options, &extensions) {
+        Ok(loaded) => loaded,
+        Err(error) => return refuse(mode, &name, &explain(&error)),
+    };
+    match Server::build(options, logging, loaded, extensions) {
+        (None, report) => refuse(mode, &name, &report.to_string()),
+        (Some(_), report) if mode == Mode::Validate => {
+            warn(&report);
+            println!("configuration '{name}' OK");
+            ExitCode::SUCCESS
+        }
+        (Some(server), report) => {
+            warn(&report);
+            match server.serve() {
+                Ok(code) => code,
+                Err(error) => refuse(mode, &name, &error.to_string()),
+            }
+        }
+    }
+}
+
+fn explain(error: &LoadError) -> String {
+    match error {
+        LoadError::Report(report) => report.to_string(),
+        other => other.to_string(),
+    }
+}
+
+fn warn(report: &Report) {
+    for warning in report.warnings() {
+        tracing::warn!(target: "config", "{warning}");
+    }
+}
+
+/// Says why there is no server, in the frame in which Envoy says it: to the log, and bare at the end.
+fn refuse(mode: Mode, name: &str, message: &str) -> ExitCode {
+    match mode {
+        Mode::Validate => {
+            tracing::error!(target: "main", critical = true, "error initializing configuration '{name}': {message}");
+        }
+        Mode::Serve => {
+            tracing::error!(target: "main", critical = true, "error initializing config '{name}'");
+            tracing::info!(target: "main", "exiting");
+            eprintln!("{message}");
+        }
+    }
+    ExitCode::FAILURE
+}
+
+fn fail(message: &str) -> ExitCode {
+    eprintln!("{message}");
+    ExitCode::FAILURE
+}
+
+/// Help is no error; everything else exits with 1, as Envoy does (clap would exit with 2).
+fn usage(error: &clap::Error) -> ExitCode {
+    // If the text cannot be printed there is nobody to read it.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// One line for each extension: category, name, type URL, crate.
+fn list(extensions: &ExtensionSet) -> String {
+    let mut rows = vec![["category".into(), "name".into(), "type URL".into(), "crate".into()]];
+    for extension in extensions.list() {
+        let type_url = extension.type_url().unwrap_or_else(|| "-".into());
+        rows.push([extension.category.to_owned(), extension.name.to_owned(), type_url, extension.provider.into()]);
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths = [width(0), width(1), width(2)];
+    let line = |row: &[String; 4]| {
+        format!("{:w0$}  {:w1$}  {:w2$}  {}\n", row[0], row[1], row[2], row[3], w0 = widths[0], w1 = widths[1], w2 = widths[2])
+    };
+    rows.iter().map(line).collect()
+}

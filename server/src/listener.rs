@@ -8,7 +8,7 @@
 
 pub(crate) mod acceptor;
 pub(crate) mod active_listener;
-mod address;
+pub(crate) mod address;
 pub(crate) mod build;
 mod connection;
 pub(crate) mod connection_balancer;

@@ -7,6 +7,7 @@ use tokio::{
     task::LocalSet,
 };
 use underpass_core::{
+    address::Address,
     bootstrap_extension::BootstrapExtension,
     build_context::{BuildContext, BuildError},
     config::{ConfigPath, Document, Report},
@@ -26,6 +27,7 @@ use crate::{
     config::Bootstrap,
     cross_checks,
     lifecycle::{Lifecycle, State},
+    listener,
     listener_manager::{ListenerConfig, ListenerManager, Source},
     load::Loaded,
     logging::Logging,
@@ -45,6 +47,7 @@ pub struct Server {
     stats: Arc<ServerStats>,
     access_logs: Arc<AccessLogFiles>,
     admin: Arc<AdminRegistry>,
+    admin_address: Option<Address>,
     lifecycle: Arc<Lifecycle>,
     clusters: Arc<ClusterManager>,
     listeners: Arc<ListenerManager>,
@@ -123,6 +126,7 @@ impl Server {
             singletons: Singletons::default(),
             connection_ids: ConnectionIds::default(),
         });
+        let admin_address = problems.collect(admin_address(&bootstrap)).flatten();
         let extensions = problems.build_extensions(&bootstrap, &context);
         let clusters = problems.build_clusters(&bootstrap, &context)?;
         let listeners = problems.build_listeners(&bootstrap, &context);
@@ -137,6 +141,7 @@ impl Server {
             store,
             access_logs,
             admin,
+            admin_address,
             clusters,
             listeners,
             extensions: extensions.into(),
@@ -205,11 +210,11 @@ impl Server {
             reopen_logs: reopener(&self.access_logs, &self.logging),
         });
         admin::add_endpoints(&self.admin, &sources);
-        let Some(address) = self.bootstrap.admin_address() else {
+        let Some(address) = &self.admin_address else {
             tracing::warn!(target: "main", "no admin address given, so no admin HTTP server started");
             return Ok(());
         };
-        let server = AdminServer::bind(&address)?;
+        let server = AdminServer::bind(address)?;
         tracing::info!(target: "admin", "admin address: {}", server.address());
         if let Some(path) = &self.options.admin_address_path {
             write_address(path, &server.address().to_string());
@@ -217,6 +222,14 @@ impl Server {
         tokio::task::spawn_local(server.serve(Arc::clone(&self.admin)));
         Ok(())
     }
+}
+
+/// Where the admin interface shall listen.
+fn admin_address(bootstrap: &Bootstrap) -> Result<Option<Address>, BuildError> {
+    let path = ConfigPath::root().field("admin").field("address");
+    let configured = bootstrap.admin.as_ref().and_then(|admin| admin.address.as_ref());
+    let resolved = configured.map(|address| listener::address::resolve(address, Vec::new(), &path)).transpose()?;
+    Ok(resolved.map(|resolved| resolved.address))
 }
 
 fn reopener(access_logs: &Arc<AccessLogFiles>, logging: &Arc<Logging>) -> Arc<dyn Fn() + Send + Sync> {

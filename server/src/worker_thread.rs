@@ -13,8 +13,7 @@ use tokio::{
     sync::{oneshot, watch},
 };
 use underpass_core::{
-    bootstrap_extension::BootstrapExtension, cluster::ClusterManager as _, server::ServerContext, stats,
-    worker::Worker,
+    bootstrap_extension::BootstrapExtension, server::ServerContext, stats, worker::Worker,
 };
 
 use crate::{cluster_manager::ClusterManager, listener_manager::ListenerManager};
@@ -88,7 +87,7 @@ fn run(
         worker.set_cluster_manager(parts.clusters.worker_view(&worker));
         let attached = parts.listeners.attach(&worker);
         // Nobody waits any more only if the start was given up.
-        let _ = ready.send(attached.map(drop));
+        let _ = ready.send(attached);
         // An error means that the main thread is gone.
         let _ = stopped.wait_for(|stop| *stop).await;
     });

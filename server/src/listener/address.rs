@@ -18,7 +18,7 @@ use crate::socket_option::SocketOption;
 const MAX_PIPE_PATH: usize = 108;
 
 /// The address that a kernel socket is to be bound to, with the options of its sockets.
-pub(super) fn resolve(
+pub(crate) fn resolve(
     address: &config::Address,
     options: Vec<SocketOption>,
     path: &ConfigPath,
