@@ -8,11 +8,18 @@ mod demo;
 
 use std::process::ExitCode;
 
+use underpass_ext_access_logger_file as _;
+use underpass_ext_access_logger_stream as _;
 use underpass_ext_bootstrap_internal_listener as _;
 use underpass_ext_client_envoy_internal as _;
+use underpass_ext_listener_original_dst as _;
+use underpass_ext_listener_proxy_protocol as _;
+use underpass_ext_listener_tls_inspector as _;
 use underpass_ext_network_connection_limit as _;
 use underpass_ext_network_direct_response as _;
 use underpass_ext_network_echo as _;
+use underpass_ext_network_set_filter_state as _;
+use underpass_ext_tcp_proxy as _;
 use underpass_ext_transport_internal_upstream as _;
 use underpass_ext_transport_raw_buffer as _;
 

@@ -22,7 +22,7 @@ use underpass_core::admin::{Admin, AdminEndpoint, AdminRequest, AdminResponse};
 pub use http::{AdminBindError, AdminServer};
 
 use crate::{
-    cluster_manager::ClusterManager, command_line::Options, lifecycle::Lifecycle, listener_manager::ListenerManager,
+    command_line::Options, lifecycle::Lifecycle, listener_manager::ListenerManager,
     logging::Logging,
 };
 
@@ -80,8 +80,6 @@ pub struct AdminSources {
     pub stats: underpass_core::stats::Store,
     /// What exists once in the process.
     pub server: Arc<underpass_core::server::ServerContext>,
-    /// The clusters.
-    pub clusters: Arc<ClusterManager>,
     /// The listeners.
     pub listeners: Arc<ListenerManager>,
     /// The process's log.

@@ -165,7 +165,7 @@ impl Server {
         self.start_admin()?;
         self.listeners.bind()?;
         self.lifecycle.set_state(State::Initializing);
-        self.clusters.start();
+        self.clusters.start(&tokio::runtime::Handle::current());
         tokio::select! {
             () = self.context.init.ready() => {}
             () = signals.stopped(self) => return Ok(()),
@@ -203,7 +203,6 @@ impl Server {
             lifecycle: Arc::clone(&self.lifecycle),
             stats: self.store.clone(),
             server: Arc::clone(&self.context),
-            clusters: Arc::clone(&self.clusters),
             listeners: Arc::clone(&self.listeners),
             logging: Arc::clone(&self.logging),
             server_stats: Arc::clone(&self.stats),
@@ -312,10 +311,13 @@ impl Problems<'_> {
         let path = ConfigPath::root().field("static_resources").field("clusters");
         let warnings = RefCell::default();
         for (index, cluster) in bootstrap.static_resources.clusters.iter().enumerate() {
-            let added = manager.add_static(cluster, &path.index(index), &warnings);
+            let path = path.index(index);
+            let node = self.document.find(&path);
+            let added = manager.add_or_update(cluster, &path, &node, false, &warnings);
             self.collect(added);
         }
         self.warnings(warnings.take());
+        manager.add_to_admin();
         Some(manager)
     }
 
