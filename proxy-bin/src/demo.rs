@@ -31,8 +31,11 @@ pub fn run() -> ExitCode {
 }
 
 fn demonstrate() -> io::Result<()> {
-    let upstream = TcpListener::bind(UPSTREAM).map_err(|error| explain(&format!("cannot listen on {UPSTREAM}"), &error))?;
-    thread::spawn(move || upstream.incoming().flatten().for_each(|stream| drop(thread::spawn(move || echo(stream)))));
+    let upstream = TcpListener::bind(UPSTREAM)
+        .map_err(|error| explain(&format!("cannot listen on {UPSTREAM}"), &error))?;
+    thread::spawn(move || {
+        upstream.incoming().flatten().for_each(|stream| drop(thread::spawn(move || echo(stream))))
+    });
 
     let directory = std::env::temp_dir().join(format!("underpass-demo-{}", std::process::id()));
     fs::create_dir_all(&directory)?;
@@ -87,7 +90,9 @@ impl Proxy {
                 return Err(io::Error::other("the proxy ended; it said why above"));
             }
             let address = fs::read_to_string(address_file).ok().and_then(|text| text.trim().parse().ok());
-            if let Some(address) = address.filter(|it| get(*it, "/ready").is_ok_and(|state| state == "LIVE\n")) {
+            if let Some(address) =
+                address.filter(|it| get(*it, "/ready").is_ok_and(|state| state == "LIVE\n"))
+            {
                 return Ok(address);
             }
             thread::park_timeout(Duration::from_millis(10));
@@ -118,7 +123,10 @@ fn round_trip() -> io::Result<usize> {
     reader.read_to_end(&mut came_back)?;
     sender.join().map_err(|_| io::Error::other("the sender panicked"))??;
     if came_back != payload {
-        return Err(io::Error::other(format!("{} bytes came back, and not those that were sent", came_back.len())));
+        return Err(io::Error::other(format!(
+            "{} bytes came back, and not those that were sent",
+            came_back.len()
+        )));
     }
     Ok(came_back.len())
 }

@@ -21,6 +21,7 @@ use underpass_ext_network_echo as _;
 use underpass_ext_network_set_filter_state as _;
 use underpass_ext_tcp_proxy as _;
 use underpass_ext_transport_internal_upstream as _;
+use underpass_ext_transport_proxy_protocol as _;
 use underpass_ext_transport_raw_buffer as _;
 
 fn main() -> ExitCode {

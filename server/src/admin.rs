@@ -22,8 +22,7 @@ use underpass_core::admin::{Admin, AdminEndpoint, AdminRequest, AdminResponse};
 pub use http::{AdminBindError, AdminServer};
 
 use crate::{
-    command_line::Options, lifecycle::Lifecycle, listener_manager::ListenerManager,
-    logging::Logging,
+    command_line::Options, lifecycle::Lifecycle, listener_manager::ListenerManager, logging::Logging,
 };
 
 type Section = Box<dyn Fn() -> serde_json::Value + Send + Sync>;

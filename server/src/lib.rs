@@ -150,12 +150,26 @@ fn list(extensions: &ExtensionSet) -> String {
     let mut rows = vec![["category".into(), "name".into(), "type URL".into(), "crate".into()]];
     for extension in extensions.list() {
         let type_url = extension.type_url().unwrap_or_else(|| "-".into());
-        rows.push([extension.category.to_owned(), extension.name.to_owned(), type_url, extension.provider.into()]);
+        rows.push([
+            extension.category.to_owned(),
+            extension.name.to_owned(),
+            type_url,
+            extension.provider.into(),
+        ]);
     }
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
     let widths = [width(0), width(1), width(2)];
     let line = |row: &[String; 4]| {
-        format!("{:w0$}  {:w1$}  {:w2$}  {}\n", row[0], row[1], row[2], row[3], w0 = widths[0], w1 = widths[1], w2 = widths[2])
+        format!(
+            "{:w0$}  {:w1$}  {:w2$}  {}\n",
+            row[0],
+            row[1],
+            row[2],
+            row[3],
+            w0 = widths[0],
+            w1 = widths[1],
+            w2 = widths[2]
+        )
     };
     rows.iter().map(line).collect()
 }

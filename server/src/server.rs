@@ -86,7 +86,8 @@ impl Server {
     ) -> (Option<Self>, Report) {
         let Loaded { bootstrap, document, warnings: mut report } = loaded;
         let mut problems = Problems { report: &mut report, document: &document };
-        let server = Self::build_parts(Arc::new(options), logging, bootstrap, &document, extensions, &mut problems);
+        let server =
+            Self::build_parts(Arc::new(options), logging, bootstrap, &document, extensions, &mut problems);
         if let Some(server) = &server {
             cross_checks::check(&server.bootstrap, &document, &mut report);
             server.stats.static_unknown_fields.add(report.warnings().count() as u64);
@@ -161,7 +162,8 @@ impl Server {
     }
 
     async fn run(&self) -> Result<(), ServeError> {
-        let mut signals = Signals::new().map_err(|error| ServeError::System { what: "cannot catch signals", error })?;
+        let mut signals =
+            Signals::new().map_err(|error| ServeError::System { what: "cannot catch signals", error })?;
         self.start_admin()?;
         self.listeners.bind()?;
         self.lifecycle.set_state(State::Initializing);
@@ -175,7 +177,10 @@ impl Server {
         self.lifecycle.set_state(State::Live);
         self.stats.initialized(&self.lifecycle);
         tracing::info!(target: "main", "all dependencies initialized; serving with {} workers", self.options.workers());
-        let flush = tokio::task::spawn_local(flush_stats(self.store.clone(), self.bootstrap.stats_flush_interval_or_default()));
+        let flush = tokio::task::spawn_local(flush_stats(
+            self.store.clone(),
+            self.bootstrap.stats_flush_interval_or_default(),
+        ));
         tokio::select! {
             () = signals.stopped(self) => {}
             () = self.lifecycle.stopped() => {}
@@ -227,7 +232,8 @@ impl Server {
 fn admin_address(bootstrap: &Bootstrap) -> Result<Option<Address>, BuildError> {
     let path = ConfigPath::root().field("admin").field("address");
     let configured = bootstrap.admin.as_ref().and_then(|admin| admin.address.as_ref());
-    let resolved = configured.map(|address| listener::address::resolve(address, Vec::new(), &path)).transpose()?;
+    let resolved =
+        configured.map(|address| listener::address::resolve(address, Vec::new(), &path)).transpose()?;
     Ok(resolved.map(|resolved| resolved.address))
 }
 
@@ -248,7 +254,8 @@ fn write_address(path: &Path, address: &str) {
 }
 
 fn node_info(bootstrap: &Bootstrap, options: &Options) -> NodeInfo {
-    let either = |option: &String, config: &str| if option.is_empty() { config.to_owned() } else { option.clone() };
+    let either =
+        |option: &String, config: &str| if option.is_empty() { config.to_owned() } else { option.clone() };
     NodeInfo {
         id: either(&options.service_node, &bootstrap.node.id),
         cluster: either(&options.service_cluster, &bootstrap.node.cluster),
@@ -306,7 +313,11 @@ impl Problems<'_> {
         built
     }
 
-    fn build_clusters(&mut self, bootstrap: &Bootstrap, server: &Arc<ServerContext>) -> Option<Arc<ClusterManager>> {
+    fn build_clusters(
+        &mut self,
+        bootstrap: &Bootstrap,
+        server: &Arc<ServerContext>,
+    ) -> Option<Arc<ClusterManager>> {
         let manager = self.collect(ClusterManager::new(server, &bootstrap.cluster_manager))?;
         let path = ConfigPath::root().field("static_resources").field("clusters");
         let warnings = RefCell::default();
@@ -321,7 +332,11 @@ impl Problems<'_> {
         Some(manager)
     }
 
-    fn build_listeners(&mut self, bootstrap: &Bootstrap, server: &Arc<ServerContext>) -> Arc<ListenerManager> {
+    fn build_listeners(
+        &mut self,
+        bootstrap: &Bootstrap,
+        server: &Arc<ServerContext>,
+    ) -> Arc<ListenerManager> {
         let manager = ListenerManager::new(server, &bootstrap.overload_manager);
         let path = ConfigPath::root().field("static_resources").field("listeners");
         let warnings = RefCell::default();

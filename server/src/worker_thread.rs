@@ -12,9 +12,7 @@ use tokio::{
     runtime::{Builder, LocalOptions},
     sync::{oneshot, watch},
 };
-use underpass_core::{
-    bootstrap_extension::BootstrapExtension, server::ServerContext, stats, worker::Worker,
-};
+use underpass_core::{bootstrap_extension::BootstrapExtension, server::ServerContext, stats, worker::Worker};
 
 use crate::{cluster_manager::ClusterManager, listener_manager::ListenerManager};
 
@@ -47,7 +45,8 @@ impl Workers {
             let (ready, listening) = oneshot::channel();
             let (parts, stopped) = (parts.clone(), stop.subscribe());
             let name = format!("wrk:worker_{index}");
-            threads.push(thread::Builder::new().name(name).spawn(move || run(index, &parts, ready, stopped))?);
+            threads
+                .push(thread::Builder::new().name(name).spawn(move || run(index, &parts, ready, stopped))?);
             started.push(listening);
         }
         for listening in started {

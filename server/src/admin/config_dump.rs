@@ -10,10 +10,11 @@ use super::AdminRegistry;
 
 pub(super) fn add(registry: &Arc<AdminRegistry>) {
     let weak = Arc::downgrade(registry);
-    let endpoint = AdminEndpoint::show("/config_dump", "dump current configs", move |request| match weak.upgrade() {
-        Some(registry) => answer(registry.sections(), request),
-        None => AdminResponse::error(503, "shutting down\n"),
-    });
+    let endpoint =
+        AdminEndpoint::show("/config_dump", "dump current configs", move |request| match weak.upgrade() {
+            Some(registry) => answer(registry.sections(), request),
+            None => AdminResponse::error(503, "shutting down\n"),
+        });
     registry.add_endpoint(endpoint.with_parameters(&[
         ("resource", "dump only this repeated field, such as static_listeners or dynamic_active_clusters"),
         ("name_regex", "dump only what has a name that matches"),
@@ -76,7 +77,8 @@ fn keep(value: &mut Value, paths: &[Vec<&str>]) {
     }
     let Some(fields) = value.as_object_mut() else { return };
     fields.retain(|field, inner| {
-        let below: Vec<_> = paths.iter().filter(|path| path[0] == field).map(|path| path[1..].to_vec()).collect();
+        let below: Vec<_> =
+            paths.iter().filter(|path| path[0] == field).map(|path| path[1..].to_vec()).collect();
         let whole = below.iter().any(Vec::is_empty);
         if !whole && !below.is_empty() {
             keep(inner, &below);
@@ -105,14 +107,18 @@ mod tests {
     #[test]
     fn a_resource_is_picked_out_of_its_section() {
         let picked = ask(&[("resource", "static_listeners"), ("mask", "listener.name")]);
-        assert_eq!(picked["configs"], json!([{ "listener": { "name": "a" } }, { "listener": { "name": "b" } }]));
+        assert_eq!(
+            picked["configs"],
+            json!([{ "listener": { "name": "a" } }, { "listener": { "name": "b" } }])
+        );
         assert_eq!(ask(&[("resource", "nope")]), json!("nope not found in config dump\n"));
     }
 
     #[test]
     fn a_name_selects_entries() {
         let named = ask(&[("name_regex", "b")]);
-        let expected = json!([{ "@type": "Listeners", "static_listeners": [{ "listener": { "name": "b" } }] }]);
+        let expected =
+            json!([{ "@type": "Listeners", "static_listeners": [{ "listener": { "name": "b" } }] }]);
         assert_eq!(named["configs"], expected);
     }
 

@@ -109,7 +109,10 @@ fn remove_stale(path: &std::path::Path) {
     }
 }
 
-async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S, registry: Arc<AdminRegistry>) {
+async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+    stream: S,
+    registry: Arc<AdminRegistry>,
+) {
     let service = service_fn(move |request| {
         let registry = Arc::clone(&registry);
         async move { Ok::<_, Infallible>(answer(&registry, request).await) }
@@ -187,7 +190,10 @@ mod tests {
         on_a_server(async |address| {
             let request = "GET /echo?a=1&flag&b=%5Ex HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
             let answer = ask(address, request).await;
-            assert!(answer.starts_with("HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=UTF-8\r\n"), "{answer}");
+            assert!(
+                answer.starts_with("HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=UTF-8\r\n"),
+                "{answer}"
+            );
             assert!(answer.contains("x-content-type-options: nosniff\r\nserver: envoy\r\n"), "{answer}");
             assert!(answer.ends_with(r#"{"a": "1", "b": "^x", "flag": ""}"#), "{answer}");
         });

@@ -10,11 +10,14 @@ use crate::listener_manager::{ListenerManager, Which};
 
 pub(super) fn add(registry: &Arc<AdminRegistry>, sources: &Arc<AdminSources>) {
     let listeners = Arc::clone(&sources.listeners);
-    let endpoint = AdminEndpoint::show("/listeners", "print listener info", move |request| show(&listeners, request));
+    let endpoint =
+        AdminEndpoint::show("/listeners", "print listener info", move |request| show(&listeners, request));
     registry.add_endpoint(endpoint.with_parameters(&[("format", "one of text, json")]));
 
     let listeners = Arc::clone(&sources.listeners);
-    let endpoint = AdminEndpoint::change("/drain_listeners", "drain listeners", move |request| drain(&listeners, request));
+    let endpoint = AdminEndpoint::change("/drain_listeners", "drain listeners", move |request| {
+        drain(&listeners, request)
+    });
     registry.add_endpoint(endpoint.with_parameters(&[
         ("graceful", "ask clients to leave, and stop after the drain time"),
         ("skip_exit", "with graceful: never stop"),
@@ -25,7 +28,8 @@ pub(super) fn add(registry: &Arc<AdminRegistry>, sources: &Arc<AdminSources>) {
 fn show(listeners: &ListenerManager, request: &AdminRequest) -> AdminResponse {
     let statuses = listeners.statuses();
     if request.parameter("format") == Some("json") {
-        let statuses: Vec<_> = statuses.iter().map(crate::listener_manager::ListenerStatus::to_json).collect();
+        let statuses: Vec<_> =
+            statuses.iter().map(crate::listener_manager::ListenerStatus::to_json).collect();
         return AdminResponse::json(&json!({ "listener_statuses": statuses }));
     }
     let mut text = String::new();

@@ -9,8 +9,9 @@ use crate::logging::{LogLevel, Logging, parse_components};
 
 pub(super) fn add(registry: &Arc<AdminRegistry>, sources: &Arc<AdminSources>) {
     let logging = Arc::clone(&sources.logging);
-    let endpoint =
-        AdminEndpoint::change("/logging", "query/change logging levels", move |request| answer(&logging, request));
+    let endpoint = AdminEndpoint::change("/logging", "query/change logging levels", move |request| {
+        answer(&logging, request)
+    });
     registry.add_endpoint(endpoint.with_parameters(&[
         ("paths", "change several levels: <component>:<level>,<component>:<level>"),
         ("level", "the level of all components"),

@@ -21,7 +21,11 @@ pub(super) fn add(registry: &Arc<AdminRegistry>, sources: &Arc<AdminSources>) {
 
     let it = from(sources);
     let info = move |_: &_| AdminResponse::json(&server_info(&it));
-    registry.add_endpoint(AdminEndpoint::show("/server_info", "print server version/status information", info));
+    registry.add_endpoint(AdminEndpoint::show(
+        "/server_info",
+        "print server version/status information",
+        info,
+    ));
 
     let usage = |_: &_| AdminResponse::json(&memory::usage().to_json());
     registry.add_endpoint(AdminEndpoint::show("/memory", "print current allocation/heap usage", usage));
@@ -105,6 +109,7 @@ fn node(sources: &AdminSources) -> Value {
 }
 
 fn init_dump(waiting: &[String]) -> Value {
-    let targets: Vec<_> = waiting.iter().map(|name| json!({ "name": name, "target_names": [name] })).collect();
+    let targets: Vec<_> =
+        waiting.iter().map(|name| json!({ "name": name, "target_names": [name] })).collect();
     if targets.is_empty() { json!({}) } else { json!({ "unready_targets_dumps": targets }) }
 }

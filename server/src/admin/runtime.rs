@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn keys_change_only_where_there_is_an_admin_layer() {
-        let base = Layer { name: "base".into(), admin: false, values: [("a".into(), Value::Number(1.0))].into() };
+        let base =
+            Layer { name: "base".into(), admin: false, values: [("a".into(), Value::Number(1.0))].into() };
         let fixed = Runtime::new(vec![base.clone()], false);
         assert_eq!(modify(&fixed, &request(&[("a", "2")])).body, "No admin layer specified");
 
