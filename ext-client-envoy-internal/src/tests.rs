@@ -112,14 +112,8 @@ async fn what_was_prepared_waits_in_the_socket_with_one_hop_more() {
                 *noted.borrow_mut() = socket.take_passthrough();
                 held.borrow_mut().push(socket);
             });
-            let (client, _held) = pair(PairOptions::new(Address::internal("outer", "")));
-            let downstream = server.connection(
-                &worker,
-                Box::new(client),
-                Address::internal_client(),
-                Address::internal("outer", ""),
-            );
-            downstream.info.internal_hops.set(3);
+            let downstream = server.stream(Address::internal_client(), Address::internal("outer", ""));
+            downstream.internal_hops.set(3);
 
             let mut passthrough = Passthrough::default();
             let values: BTreeMap<_, _> = [("value".to_owned(), Value::Bool(true))].into();
@@ -131,7 +125,7 @@ async fn what_was_prepared_waits_in_the_socket_with_one_hop_more() {
                 shared_with_upstream: SharedWithUpstream::None,
             };
             passthrough.filter_state.set("key", entry).unwrap();
-            connect(&server, &worker, Some(&downstream.info), passthrough).await.unwrap();
+            connect(&server, &worker, Some(&downstream), passthrough).await.unwrap();
         })
         .await;
     let seen = seen.take().unwrap();
@@ -201,6 +195,28 @@ async fn a_listener_that_closes_a_turn_later_fails_the_connection_with_delay() {
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn the_first_of_several_hops_counts_as_connected_before_the_others() {
+    let server = TestServer::default();
+    LocalSet::new()
+        .run_until(async {
+            for (hops_before, connects) in [(0, true), (1, false)] {
+                let (worker, _listener) = worker_with_listener(&server, "inner", |socket| {
+                    spawn_local(async move {
+                        yield_now().await;
+                        yield_now().await;
+                        drop(socket);
+                    });
+                });
+                let downstream = server.stream(Address::internal_client(), Address::internal("outer", ""));
+                downstream.internal_hops.set(hops_before);
+                let outcome = connect(&server, &worker, Some(&downstream), Passthrough::default()).await;
+                assert_eq!(outcome.is_ok(), connects, "after {hops_before} hops");
+            }
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn a_listener_that_answers_and_closes_at_once_was_connected_to() {
     let server = TestServer::default();
     LocalSet::new()
@@ -216,19 +232,13 @@ async fn a_listener_that_answers_and_closes_at_once_was_connected_to() {
         .await;
 }
 
-/// Connects across `hops` internal listeners, each of which opens the next connection, and says how the last one ended.
+/// Connects for a stream that came through `hops` internal listeners.
 async fn chain(server: &TestServer, hops: u32) -> Result<(), String> {
     let held = RefCell::new(Vec::new());
     let (worker, _) = worker_with_listener(server, "inner", move |socket| held.borrow_mut().push(socket));
-    let (client, _held) = pair(PairOptions::new(Address::internal("outer", "")));
-    let downstream = server.connection(
-        &worker,
-        Box::new(client),
-        Address::internal_client(),
-        Address::internal("outer", ""),
-    );
-    downstream.info.internal_hops.set(hops);
-    let outcome = connect(server, &worker, Some(&downstream.info), Passthrough::default()).await;
+    let downstream = server.stream(Address::internal_client(), Address::internal("outer", ""));
+    downstream.internal_hops.set(hops);
+    let outcome = connect(server, &worker, Some(&downstream), Passthrough::default()).await;
     outcome.map(drop).map_err(|error| error.to_string())
 }
 

@@ -43,8 +43,14 @@ pub(crate) async fn serve(settings: &Settings, connection: Connection) -> Result
 /// A random UUID (RFC 9562, version 4), as Envoy gives to each TCP connection.
 fn new_stream_id() -> String {
     let random = fastrand::u128(..) & !(0xf << 76) & !(0b11 << 62) | 0x4 << 76 | 0b10 << 62;
-    let hex = format!("{random:032x}");
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        random >> 96,
+        random >> 80 & 0xffff,
+        random >> 64 & 0xffff,
+        random >> 48 & 0xffff,
+        random & 0xffff_ffff_ffff
+    )
 }
 
 struct Session<'a> {
