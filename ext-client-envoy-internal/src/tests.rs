@@ -202,8 +202,9 @@ async fn the_first_of_several_hops_counts_as_connected_before_the_others() {
             for (hops_before, connects) in [(0, true), (1, false)] {
                 let (worker, _listener) = worker_with_listener(&server, "inner", |socket| {
                     spawn_local(async move {
-                        yield_now().await;
-                        yield_now().await;
+                        for _turn in 0..3 {
+                            yield_now().await;
+                        }
                         drop(socket);
                     });
                 });
