@@ -16,7 +16,7 @@ use std::{
 use tokio::runtime::Handle;
 use underpass_core::{
     build_context::BuildError,
-    cluster,
+    cluster::{self, HealthFlag, HostId},
     config::{ConfigPath, Node},
     init::InitTarget,
     server::ServerContext,
@@ -192,7 +192,14 @@ impl ClusterManager {
             .collect()
     }
 
-    /// A cluster in use, for health checks and outlier detection.
+    /// Sets or clears a health flag of a host, as health checks and outlier detection do; workers pick by it from then on.
+    /// Returns whether that changed anything.
+    pub fn set_health(&self, cluster: &str, host: HostId, flag: HealthFlag, on: bool) -> bool {
+        self.directory.get(cluster).is_some_and(|cluster| cluster.set_health(host, flag, on))
+    }
+
+    /// A cluster in use.
+    #[cfg(test)]
     pub(crate) fn shared(&self, name: &str) -> Option<Arc<SharedCluster>> {
         self.directory.get(name)
     }

@@ -229,6 +229,15 @@ mod tests {
     }
 
     #[test]
+    fn the_hash_can_leave_fields_out_in_either_style() {
+        let hash = |text| parse_yaml("f", text).unwrap().root.stable_hash_without(&["load_assignment"]);
+        let rest = hash("{name: a}");
+        assert_eq!(hash("{name: a, load_assignment: {x: 1}}"), rest);
+        assert_eq!(hash("{loadAssignment: {}, name: a}"), rest);
+        assert_ne!(hash("{name: b, load_assignment: {x: 1}}"), rest);
+    }
+
+    #[test]
     fn the_tree_becomes_json_as_it_was_written() {
         let root =
             parse_yaml("f", "{someKey: 1, b: '1', c: 1.5, d: yes, e: true, f: 5s, g: 0644, h: .inf, i: }")

@@ -97,7 +97,14 @@ impl Environment {
         let stats = ClusterStats::new(&scope);
         let info = Arc::new(self.info(config, path, &scope, &context, inheritance)?);
         let membership = self.membership(config, &policy, &stats, inheritance);
-        let cluster = SharedCluster::new(info, policy, stats, membership, &self.directory);
+        let cluster = SharedCluster::new(
+            info,
+            policy,
+            stats,
+            membership,
+            config.common_lb_config.close_connections_on_host_set_change,
+            &self.directory,
+        );
         let discovery = self.discovery(config, path, &cluster)?;
         let wait_at_start = config.wait_for_warm_on_init.unwrap_or(true);
         Ok(Built { cluster: Arc::new(cluster), discovery, wait_at_start })
@@ -316,3 +323,6 @@ fn name_server(config: &config::Address, path: &ConfigPath) -> Result<SocketAddr
     let address = socket.address.parse::<IpAddr>().map_err(|_| wrong())?;
     Ok((address, socket.port_value.unwrap_or(53)).into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,3 +48,6 @@ impl Drop for FirstAnswer {
         self.tell();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ pub(super) struct Lease {
     cluster: Arc<ClusterInfo>,
     host: Arc<Host>,
     started: Instant,
-    connected: bool,
+    connect_failed: bool,
     closed_by: ClosedBy,
     request: Option<RequestHold>,
     // Held for their drop.
@@ -48,7 +48,7 @@ impl Lease {
             cluster: Arc::clone(cluster),
             host: Arc::clone(host),
             started: Instant::now(),
-            connected: false,
+            connect_failed: false,
             closed_by: ClosedBy::Local,
             request: None,
             _active: cluster.stats.upstream_cx_active.hold(),
@@ -58,8 +58,7 @@ impl Lease {
     }
 
     /// Counts that it is open.
-    pub(super) fn connected(&mut self) {
-        self.connected = true;
+    pub(super) fn connected(&self) {
         self.cluster.stats.upstream_cx_connect_ms.record(elapsed_ms(self.started));
     }
 
@@ -75,8 +74,9 @@ impl Lease {
         });
     }
 
-    /// Ends it.
-    pub(super) fn end(mut self, by: ClosedBy) {
+    /// Ends it before it was open. One that is dropped in that state was given up, which is no failure of the host.
+    pub(super) fn failed(mut self, by: ClosedBy) {
+        self.connect_failed = true;
         self.closed_by = by;
     }
 }
@@ -93,7 +93,7 @@ impl Drop for Lease {
         stats.upstream_cx_length_ms.record(elapsed_ms(self.started));
         self.host.stats.cx_active.fetch_sub(1, Ordering::Relaxed);
         stats.upstream_cx_destroy.inc();
-        if !self.connected {
+        if self.connect_failed {
             stats.upstream_cx_connect_fail.inc();
             self.host.stats.cx_connect_fail.fetch_add(1, Ordering::Relaxed);
         }

@@ -25,6 +25,8 @@ pub(crate) struct SharedCluster {
     pub stats: ClusterStats,
     /// Its hosts.
     pub membership: Membership,
+    /// Whether connections to all hosts end when hosts come or go (`close_connections_on_host_set_change`).
+    pub drains_on_change: bool,
     directory: Weak<Directory>,
     /// Whether workers may have seen its hosts, so that changes are worth counting.
     settled: AtomicBool,
@@ -37,10 +39,11 @@ impl SharedCluster {
         policy: Arc<Policy>,
         stats: ClusterStats,
         membership: Membership,
+        drains_on_change: bool,
         directory: &Arc<Directory>,
     ) -> Self {
-        let directory = Arc::downgrade(directory);
-        Self { info, policy, stats, membership, directory, settled: AtomicBool::new(false) }
+        let (directory, settled) = (Arc::downgrade(directory), AtomicBool::new(false));
+        Self { info, policy, stats, membership, drains_on_change, directory, settled }
     }
 
     /// Replaces all hosts. Returns whether anything changed.

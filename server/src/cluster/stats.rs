@@ -2,7 +2,10 @@
 //!
 //! <https://www.envoyproxy.io/docs/envoy/latest/configuration/upstream/cluster_manager/cluster_stats>
 
-use underpass_core::{stat_group, stats::Scope};
+use underpass_core::{
+    stat_group,
+    stats::{Counter, Scope},
+};
 
 stat_group! {
     /// How hosts were picked.
@@ -90,11 +93,18 @@ pub(crate) struct ClusterStats {
     pub endpoints: EndpointStats,
     /// How they were found.
     pub discovery: DiscoveryStats,
+    /// Hosts for which the cluster's own transport socket was chosen (`default.total_match_count`). There is no other to
+    /// choose (`transport_socket_matches`), so that is every host that was ever made.
+    pub transport_socket_matches: Counter,
 }
 
 impl ClusterStats {
     /// The stats in the scope `cluster.<name>`.
     pub(crate) fn new(scope: &Scope) -> Self {
-        Self { endpoints: EndpointStats::new(scope), discovery: DiscoveryStats::new(scope) }
+        Self {
+            endpoints: EndpointStats::new(scope),
+            discovery: DiscoveryStats::new(scope),
+            transport_socket_matches: scope.scope("default").counter("total_match_count"),
+        }
     }
 }

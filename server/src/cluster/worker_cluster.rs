@@ -58,7 +58,11 @@ impl WorkerCluster {
             return;
         }
         let old = self.candidates.replace(Arc::clone(&present));
-        self.forget(&old, Some(&present));
+        if self.shared.drains_on_change && host_ids(&old) != host_ids(&present) {
+            self.forget(&old, None);
+        } else {
+            self.forget(&old, Some(&present));
+        }
         self.balancer.prune(&present);
     }
 
@@ -110,7 +114,7 @@ impl WorkerCluster {
         &self,
         host: &Arc<Host>,
         context: &LoadBalancerContext<'_>,
-        mut lease: Lease,
+        lease: Lease,
     ) -> Result<(Opened, Lease), PoolFailure> {
         let result = match self.worker.upgrade() {
             Some(worker) => {
@@ -131,7 +135,7 @@ impl WorkerCluster {
                 Ok((opened, lease))
             }
             Err(failure) => {
-                lease.end(failure.closed_by());
+                lease.failed(failure.closed_by());
                 Err(failure.on(host))
             }
         }

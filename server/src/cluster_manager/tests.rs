@@ -151,6 +151,26 @@ async fn workers_forget_what_they_kept_for_hosts_that_are_gone() {
 }
 
 #[tokio::test]
+async fn pools_of_all_hosts_can_be_made_to_drain_when_hosts_come_or_go() {
+    let local = tokio::task::LocalSet::new();
+    let test = TestManager::new();
+    let draining =
+        |yaml: &str| format!("{yaml}common_lb_config: {{close_connections_on_host_set_change: true}}\n");
+    test.update(&draining(ONE)).unwrap();
+    local
+        .run_until(async {
+            let worker = test.worker();
+            worker.cluster_manager().unwrap().cluster("up").unwrap();
+            let id = test.manager.shared("up").unwrap().membership.hosts()[0].id;
+            worker.host_slots(id).insert(std::rc::Rc::new("pool"));
+            test.update(&draining(TWO)).unwrap();
+            let kept = || worker.host_slots(id).get::<&str>().is_some();
+            eventually(|| !kept(), || "the pool is still there".to_owned()).await;
+        })
+        .await;
+}
+
+#[tokio::test]
 async fn a_change_of_health_changes_who_is_picked() {
     let local = tokio::task::LocalSet::new();
     let test = TestManager::new();
@@ -159,9 +179,8 @@ async fn a_change_of_health_changes_who_is_picked() {
         .run_until(async {
             let worker = test.worker();
             let cluster = worker.cluster_manager().unwrap().cluster("up").unwrap();
-            let shared = test.manager.shared("up").unwrap();
-            let ill = shared.membership.hosts()[0].id;
-            assert!(shared.set_health(ill, HealthFlag::FailedOutlierCheck, true));
+            let ill = test.manager.shared("up").unwrap().membership.hosts()[0].id;
+            assert!(test.manager.set_health("up", ill, HealthFlag::FailedOutlierCheck, true));
             for _ in 0..4 {
                 assert_ne!(cluster.choose_host(&LoadBalancerContext::default()).unwrap().id, ill);
             }

@@ -16,6 +16,8 @@ use super::{DISCOVERED, HostAttributes, HostIds, HostSpec, Place, PlaceSpec};
 pub(super) struct Diff {
     /// The new hosts.
     pub places: Vec<Place>,
+    /// How many hosts were made.
+    pub made: u64,
     /// Whether hosts came or went.
     pub members_changed: bool,
     /// Whether weights, health or the order changed.
@@ -33,13 +35,13 @@ impl Diff {
     ) -> Self {
         let mut known = Known::new(old, inherited);
         let mut builder =
-            Builder { known: &mut known, ids, priority, came: false, attributes_changed: false };
+            Builder { known: &mut known, ids, priority, made: 0, came: false, attributes_changed: false };
         let places: Vec<_> = specs.into_iter().map(|spec| builder.place(spec)).collect();
-        let (came, mut attributes_changed) = (builder.came, builder.attributes_changed);
+        let Builder { made, came, mut attributes_changed, .. } = builder;
         let went = known.any_left();
         inherited.retain(|host| !known.taken_from_inherited.contains(&host.id));
         attributes_changed |= !same_order(old, &places) || !same_places(old, &places);
-        Self { places, members_changed: came || went, attributes_changed }
+        Self { places, made, members_changed: came || went, attributes_changed }
     }
 }
 
@@ -99,6 +101,7 @@ struct Builder<'a> {
     known: &'a mut Known,
     ids: &'a HostIds,
     priority: usize,
+    made: u64,
     came: bool,
     attributes_changed: bool,
 }
@@ -111,6 +114,7 @@ impl Builder<'_> {
 
     fn host(&mut self, spec: HostSpec, locality: &Arc<Locality>) -> Arc<Host> {
         let Some((host, inherited)) = self.known.take(&spec, locality, self.priority) else {
+            self.made += 1;
             self.came = true;
             return Arc::new(new_host(spec, locality, self.priority, self.ids));
         };
@@ -151,9 +155,12 @@ fn same_order(old: &[Place], new: &[Place]) -> bool {
     ids(old) == ids(new)
 }
 
+/// Places without hosts mean nothing.
 fn same_places(old: &[Place], new: &[Place]) -> bool {
-    old.len() == new.len()
-        && old.iter().zip(new).all(|(old, new)| {
-            old.weight == new.weight && old.locality == new.locality && old.hosts.len() == new.hosts.len()
-        })
+    let facts = |places: &[Place]| {
+        let places = places.iter().filter(|place| !place.hosts.is_empty());
+        let facts = places.map(|place| (place.weight, Arc::clone(&place.locality), place.hosts.len()));
+        facts.collect::<Vec<_>>()
+    };
+    facts(old) == facts(new)
 }

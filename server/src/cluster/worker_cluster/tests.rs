@@ -195,7 +195,6 @@ async fn a_stream_that_goes_away_takes_its_connection_along() {
         })
         .await;
     insta::assert_snapshot!(test.counted("up"), @"
-    upstream_cx_connect_fail: 1
     upstream_cx_destroy: 1
     upstream_cx_destroy_local: 1
     upstream_cx_total: 1

@@ -1,0 +1,43 @@
+//! What Envoy refuses, in its words.
+
+use crate::cluster_manager::test_manager::TestManager;
+
+/// Why a cluster with these fields is refused.
+fn refused(fields: &str) -> String {
+    TestManager::new().add(&format!("name: c\n{fields}")).unwrap_err()
+}
+
+/// An assignment of one endpoint.
+fn endpoint(endpoint: &str) -> String {
+    format!("load_assignment: {{cluster_name: c, endpoints: [{{lb_endpoints: [{{endpoint: {endpoint}}}]}}]}}")
+}
+
+#[test]
+fn static_clusters_need_addresses() {
+    let socket = |fields: &str| endpoint(&format!("{{address: {{socket_address: {{{fields}}}}}}}"));
+    insta::assert_snapshot!(refused(&socket("address: localhost, port_value: 1")), @"clusters[0].load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address: malformed IP address: localhost. Consider setting resolver_name or setting cluster type to 'STRICT_DNS' or 'LOGICAL_DNS'");
+    insta::assert_snapshot!(refused(&socket("address: 127.0.0.1, port_value: 1, resolver_name: x")), @"clusters[0].load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.resolver_name: Unknown address resolver: x. Consider setting resolver_name or setting cluster type to 'STRICT_DNS' or 'LOGICAL_DNS'");
+    insta::assert_snapshot!(refused(&socket("address: 127.0.0.1, named_port: http")), @"clusters[0].load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.named_port: IP resolver can't handle a named port. Consider setting resolver_name or setting cluster type to 'STRICT_DNS' or 'LOGICAL_DNS'");
+    insta::assert_snapshot!(refused(&endpoint("{}")), @"clusters[0].load_assignment.endpoints[0].lb_endpoints[0].endpoint.address: Address must be set. Consider setting resolver_name or setting cluster type to 'STRICT_DNS' or 'LOGICAL_DNS'");
+}
+
+#[test]
+fn names_are_resolved_by_the_system_or_not_at_all() {
+    let with_resolver =
+        endpoint("{address: {socket_address: {address: a, port_value: 1, resolver_name: x}}}");
+    insta::assert_snapshot!(refused(&format!("type: STRICT_DNS\n{with_resolver}")), @"clusters[0].load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.resolver_name: STRICT_DNS and LOGICAL_DNS clusters must NOT have a custom resolver name set");
+    insta::assert_snapshot!(
+        refused("type: STRICT_DNS\ndns_resolvers: [{socket_address: {address: ns.example, port_value: 53}}]"), @"clusters[0].dns_resolvers[0]: a name server has an IP address and a port");
+}
+
+#[test]
+fn policies_are_checked() {
+    insta::assert_snapshot!(
+        refused("lb_policy: RING_HASH\nring_hash_lb_config: {minimum_ring_size: 100, maximum_ring_size: 10}"), @"clusters[0].ring_hash_lb_config: ring hash: minimum_ring_size (100) > maximum_ring_size (10)");
+    insta::assert_snapshot!(refused("lb_policy: MAGLEV\nmaglev_lb_config: {table_size: 100}"), @"clusters[0].maglev_lb_config.table_size: The table size of maglev must be prime number, which 100 is not");
+}
+
+#[test]
+fn what_is_not_implemented_says_so() {
+    insta::assert_snapshot!(refused("close_connections_on_host_health_failure: true"), @"clusters[0].close_connections_on_host_health_failure: is not implemented yet: connections to a host stay when it turns unhealthy");
+}
