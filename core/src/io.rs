@@ -6,11 +6,13 @@
 
 mod look_ahead;
 mod prefixed;
+mod refuse;
 mod tcp;
 mod unix;
 
 pub use look_ahead::LookAhead;
 pub use prefixed::Prefixed;
+pub use refuse::refuse;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

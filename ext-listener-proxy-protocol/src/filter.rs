@@ -33,14 +33,10 @@ impl ListenerFilter for ProxyProtocolFilter {
             loop {
                 match find(stream.buffered(), self.accepted) {
                     Beginning::Incomplete(length) => wanted = length.max(wanted),
-                    beginning => {
-                        let outcome = self.take(beginning, &mut stream, &socket.info);
-                        return outcome.inspect_err(|_| stream.refuse());
-                    }
+                    beginning => return self.take(beginning, &mut stream, &socket.info),
                 }
                 let missing = wanted - stream.buffered().len();
                 if stream.fill(missing).await? == 0 {
-                    stream.refuse();
                     return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
                 }
             }

@@ -63,19 +63,15 @@ impl ListenerFilter for TlsInspectorFilter {
         socket: &'a mut AcceptedSocket,
     ) -> BoxFuture<'a, Result<(), ListenerFilterError>> {
         Box::pin(async move {
-            let mut stream = LookAhead::new(&mut socket.io);
-            let outcome = match self.read(&mut stream).await {
-                Ok(beginning) => self.note(beginning, &socket.info),
-                Err(error) => Err(error.into()),
-            };
-            outcome.inspect_err(|_| stream.refuse())
+            let beginning = self.read(LookAhead::new(&mut socket.io)).await?;
+            self.note(beginning, &socket.info)
         })
     }
 }
 
 impl TlsInspectorFilter {
     /// What the stream begins with; `None` for a `ClientHello` that is too long.
-    async fn read(&self, stream: &mut LookAhead<'_>) -> io::Result<Option<Beginning>> {
+    async fn read(&self, mut stream: LookAhead<'_>) -> io::Result<Option<Beginning>> {
         let mut records = Records::default();
         let mut wanted = self.first;
         loop {

@@ -253,8 +253,15 @@ fn internal_addresses_have_an_endpoint_id_and_no_port() {
 #[test]
 fn server_names_of_clients_cannot_break_a_log_line() {
     let info = stream();
-    *info.requested_server_name.borrow_mut() = Some("evil\" \n.example".into());
-    assert_eq!(text_of(&info, "%REQUESTED_SERVER_NAME%"), "evil___.example");
+    for (name, printed) in [
+        ("evil\" \n.example", "invalid:evil___.example"),
+        ("*.a", "invalid:_.a"),
+        ("::1", "invalid:__1"),
+        ("a_b-c.example.", "a_b-c.example."),
+    ] {
+        *info.requested_server_name.borrow_mut() = Some(name.into());
+        assert_eq!(text_of(&info, "%REQUESTED_SERVER_NAME%"), printed);
+    }
 }
 
 #[test]

@@ -34,14 +34,6 @@ impl<'a> LookAhead<'a> {
         let stream = Prefixed::new(mem::replace(place, Box::new(Nothing)));
         Self { place, stream }
     }
-
-    /// Makes the end of the stream, which is to come, the end that the kernel gives to a connection whose bytes nobody has
-    /// read: a reset. Without that, a client whose bytes were read ahead would take its refusal for an orderly end.
-    pub fn refuse(&mut self) {
-        if !self.stream.buffered().is_empty() {
-            self.stream.reset();
-        }
-    }
 }
 
 impl Deref for LookAhead<'_> {
@@ -95,7 +87,6 @@ mod tests {
     use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
     use crate::address::Address;
@@ -133,25 +124,6 @@ mod tests {
         ahead.consume(1);
         drop(ahead);
         assert!(io.user_space_socket().is_some());
-    }
-
-    #[tokio::test]
-    async fn a_client_that_is_refused_unheard_sees_a_reset() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        for (sent, refused) in [(&b"unwanted"[..], Some(ErrorKind::ConnectionReset)), (b"", None)] {
-            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-            let mut io: BoxIo = Box::new(listener.accept().await.unwrap().0);
-            client.write_all(sent).await.unwrap();
-            let mut ahead = LookAhead::new(&mut io);
-            if !sent.is_empty() {
-                ahead.fill(100).await.unwrap();
-            }
-            ahead.refuse();
-            drop(ahead);
-            drop(io);
-            let end = client.read(&mut [0]).await;
-            assert_eq!(end.err().map(|error| error.kind()), refused);
-        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use tokio::time::timeout;
 use underpass_core::{
     connection::Connection,
-    io::BoxIo,
+    io::{self, BoxIo},
     listener_filter::{AcceptedSocket, ListenerFilterError},
     network_filter::Next,
     response_flags::ResponseFlag,
@@ -62,7 +62,7 @@ async fn pass(io: BoxIo, info: &SharedStreamInfo, place: &Place, ending: &mut En
         return other.adopt(io, info);
     }
     let version = listener.version();
-    let Some(chain) = version.chains.find(info) else { return refuse(info, base) };
+    let Some(chain) = version.chains.find(info) else { return refuse(io, info, base) };
     place.set_chain(chain);
     ending.active = Some(Active::new(listener));
     *info.filter_chain_name.borrow_mut() = (!chain.name.is_empty()).then(|| Arc::clone(&chain.name));
@@ -97,7 +97,11 @@ async fn run_listener_filters(
             Ok(outcome) => outcome,
             Err(_elapsed) => {
                 base.stats.downstream_pre_cx_timeout.inc();
-                return base.continue_on_listener_filters_timeout.then_some(socket.io);
+                if base.continue_on_listener_filters_timeout {
+                    return Some(socket.io);
+                }
+                io::refuse(socket.io);
+                return None;
             }
         },
     };
@@ -112,6 +116,7 @@ async fn run_listener_filters(
             tracing::debug!(target: "conn_handler", "{}: a listener filter refused: {error}", base.name);
         }
     }
+    io::refuse(socket.io);
     None
 }
 
@@ -131,7 +136,8 @@ fn restored_destination(
     restored.then(|| listener.neighbour_at(&info.addresses.borrow().local)).flatten()
 }
 
-fn refuse(info: &SharedStreamInfo, base: &ListenerBase) {
+fn refuse(io: BoxIo, info: &SharedStreamInfo, base: &ListenerBase) {
+    io::refuse(io);
     base.stats.no_filter_chain_match.inc();
     info.set_flag(ResponseFlag::NoRouteFound);
     *info.response_code_details.borrow_mut() = Some(FILTER_CHAIN_NOT_FOUND.to_owned());
