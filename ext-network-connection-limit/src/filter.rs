@@ -9,6 +9,7 @@ use tokio::io::AsyncReadExt;
 use underpass_core::{
     config::RuntimeFeatureFlag,
     connection::{BoxFuture, Connection, ConnectionError},
+    io::refuse,
     network_filter::{NetworkFilter, Next},
     runtime::RuntimeSnapshot,
     stat_group,
@@ -73,7 +74,7 @@ impl ConnectionLimitFilter {
     async fn turn_away(&self, mut connection: Connection) {
         *connection.info.downstream_local_close_reason.borrow_mut() = Some("over_connection_limit".into());
         if self.delay.is_zero() {
-            return;
+            return refuse(connection.io);
         }
         let mut buffer = [0; 512];
         let until_it_leaves = async {

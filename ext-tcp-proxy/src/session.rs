@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 use underpass_core::{
     cluster::{ClusterInfo, UpstreamConnection},
     connection::{Connection, ConnectionError},
-    io::BoxIo,
+    io::{BoxIo, refuse},
     relay::{BufferPool, RelayOptions, relay},
     stream_info::StreamInfo,
     worker::Worker,
@@ -28,7 +28,7 @@ pub(crate) async fn serve(settings: &Settings, connection: Connection) -> Result
     settings.stats.downstream_cx_total.inc();
     *info.stream_id.borrow_mut() = Some(new_stream_id());
     let _logs_the_end = settings.log.start(&info);
-    let mut session = Session::new(settings, &info, &worker, io, buffer_limit);
+    let session = Session::new(settings, &info, &worker, io, buffer_limit);
     // Pinned once: two branches with a session each would take twice the memory.
     let mut work = pin!(session.run());
     match settings.log.interval {
@@ -87,12 +87,15 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn run(&mut self) -> Result<(), ConnectionError> {
+    async fn run(mut self) -> Result<(), ConnectionError> {
         let (settings, info) = (self.settings, self.info);
         // Boxed, so that a connection that is relayed does not keep the memory of its beginning.
         let (mut upstream, early_data) = match Box::pin(self.connect()).await {
             Ok(connected) => connected,
-            Err(why) => return Err(ending::unconnected(why, info, &settings.stats)),
+            Err(why) => {
+                refuse(self.downstream);
+                return Err(ending::unconnected(why, info, &settings.stats));
+            }
         };
         note_upstream(&upstream, info);
         settings.log.connected(info);

@@ -105,6 +105,19 @@ async fn bytes_that_nobody_took_make_the_close_a_reset() {
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn so_do_bytes_that_only_a_listener_filter_has_read() {
+    let proxy = Proxy::new("");
+    LocalSet::new()
+        .run_until(async {
+            proxy.failing_cluster("up", RemoteConnectionFailure);
+            let (mut client, served) = proxy.connect_after_reading_ahead("hello").await;
+            assert_eq!(read_to_end(&mut client).await.1, "connection reset");
+            served.end().await;
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn connecting_is_tried_as_often_as_the_configuration_says() {
     let proxy = Proxy::new("max_connect_attempts: 3");
     LocalSet::new()

@@ -15,7 +15,7 @@ use underpass_core::{
     cluster::PoolFailureReason,
     connection::{BoxFuture, ConnectionError},
     filter_state::{Entry, LifeSpan, SharedWithUpstream, object_factory},
-    io::BoxIo,
+    io::{BoxIo, LookAhead},
     network_filter::{NetworkFilter, NetworkFilterConfig, Next},
     stream_info::SharedStreamInfo,
     testing::{self, TestServer},
@@ -109,6 +109,18 @@ impl Proxy {
         let client = TcpStream::connect(local).await.unwrap();
         let (accepted, remote) = listener.accept().await.unwrap();
         (client, self.serve(Box::new(accepted), remote.into(), local.into(), |_| {}))
+    }
+
+    /// A client on a real socket that has sent this, all of which a listener filter has read ahead.
+    pub(super) async fn connect_after_reading_ahead(&self, text: &str) -> (TcpStream, Served) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let local = listener.local_addr().unwrap();
+        let mut client = TcpStream::connect(local).await.unwrap();
+        let (accepted, remote) = listener.accept().await.unwrap();
+        client.write_all(text.as_bytes()).await.unwrap();
+        let mut io: BoxIo = Box::new(accepted);
+        LookAhead::new(&mut io).fill(text.len()).await.unwrap();
+        (client, self.serve(io, remote.into(), local.into(), |_| {}))
     }
 
     /// A client inside the process.
