@@ -193,7 +193,6 @@ impl Membership {
         let places = std::mem::take(&mut state.priorities[priority]);
         let diff = Diff::new(&places, specs, priority, &mut state.inherited, &self.ids);
         state.priorities[priority] = diff.places;
-        self.stats.transport_socket_matches.add(diff.made);
         if diff.members_changed {
             self.stats.endpoints.membership_change.inc();
         }

@@ -48,6 +48,7 @@ impl SharedCluster {
 
     /// Replaces all hosts. Returns whether anything changed.
     pub(crate) fn assign(&self, priorities: Vec<Vec<PlaceSpec>>, assignment: AssignmentPolicy) -> bool {
+        self.count_matches(priorities.iter().flatten().map(|place| place.hosts.len()).sum());
         let changed = self.membership.assign(priorities, assignment);
         self.announce(changed)
     }
@@ -56,6 +57,11 @@ impl SharedCluster {
     pub(crate) fn assign_priority(&self, priority: usize, places: Vec<PlaceSpec>) -> bool {
         let changed = self.membership.assign_priority(priority, places);
         self.announce(changed)
+    }
+
+    /// Discovery found this many hosts, each of which gets a transport socket.
+    pub(crate) fn count_matches(&self, hosts: usize) {
+        self.stats.transport_socket_matches.add(hosts as u64);
     }
 
     /// Sets or clears a health flag of a host, for health checks and outlier detection: workers pick by it from now on.

@@ -94,7 +94,8 @@ pub(crate) struct ClusterStats {
     /// How they were found.
     pub discovery: DiscoveryStats,
     /// Hosts for which the cluster's own transport socket was chosen (`default.total_match_count`). There is no other to
-    /// choose (`transport_socket_matches`), so that is every host that was ever made.
+    /// choose (`transport_socket_matches`), so that is every host that discovery ever named; in Envoy each answer of a
+    /// resolver names them anew.
     pub transport_socket_matches: Counter,
 }
 

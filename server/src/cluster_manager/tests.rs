@@ -41,6 +41,16 @@ fn two_clusters_of_one_name_are_refused() {
 }
 
 #[test]
+fn each_host_is_counted_with_the_transport_socket_it_gets() {
+    let test = TestManager::new();
+    test.add(&ONE.replace("name: up", "name: one")).unwrap();
+    test.add(&TWO.replace("name: up", "name: two")).unwrap();
+    test.add("name: none").unwrap();
+    let counted = |cluster: &str| test.server.stat(&format!("cluster.{cluster}.default.total_match_count"));
+    assert_eq!((counted("one"), counted("two"), counted("none")), (1, 2, 0));
+}
+
+#[test]
 fn a_control_plane_cannot_change_a_cluster_of_the_file() {
     let test = TestManager::new();
     test.add(ONE).unwrap();

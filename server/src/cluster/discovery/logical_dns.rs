@@ -59,6 +59,7 @@ impl LogicalDns {
             additional_addresses: addresses.collect(),
             attributes: self.target.attributes.clone(),
         });
+        cluster.count_matches(usize::from(hosts.is_some()));
         let place = PlaceSpec { hosts: hosts.into_iter().collect(), ..self.place.clone() };
         cluster.assign_priority(self.target.priority, vec![place])
     }

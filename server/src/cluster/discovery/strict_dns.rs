@@ -82,6 +82,7 @@ impl StrictDns {
         });
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers[index] = hosts.collect();
+        cluster.count_matches(answers[index].len());
         cluster.stats.endpoints.max_host_weight.set(max_weight(&answers));
         cluster.assign_priority(target.priority, self.places_of(target.priority, &answers))
     }

@@ -16,8 +16,6 @@ use super::{DISCOVERED, HostAttributes, HostIds, HostSpec, Place, PlaceSpec};
 pub(super) struct Diff {
     /// The new hosts.
     pub places: Vec<Place>,
-    /// How many hosts were made.
-    pub made: u64,
     /// Whether hosts came or went.
     pub members_changed: bool,
     /// Whether weights, health or the order changed.
@@ -35,13 +33,13 @@ impl Diff {
     ) -> Self {
         let mut known = Known::new(old, inherited);
         let mut builder =
-            Builder { known: &mut known, ids, priority, made: 0, came: false, attributes_changed: false };
+            Builder { known: &mut known, ids, priority, came: false, attributes_changed: false };
         let places: Vec<_> = specs.into_iter().map(|spec| builder.place(spec)).collect();
-        let Builder { made, came, mut attributes_changed, .. } = builder;
+        let Builder { came, mut attributes_changed, .. } = builder;
         let went = known.any_left();
         inherited.retain(|host| !known.taken_from_inherited.contains(&host.id));
         attributes_changed |= !same_order(old, &places) || !same_places(old, &places);
-        Self { places, made, members_changed: came || went, attributes_changed }
+        Self { places, members_changed: came || went, attributes_changed }
     }
 }
 
@@ -101,7 +99,6 @@ struct Builder<'a> {
     known: &'a mut Known,
     ids: &'a HostIds,
     priority: usize,
-    made: u64,
     came: bool,
     attributes_changed: bool,
 }
@@ -114,7 +111,6 @@ impl Builder<'_> {
 
     fn host(&mut self, spec: HostSpec, locality: &Arc<Locality>) -> Arc<Host> {
         let Some((host, inherited)) = self.known.take(&spec, locality, self.priority) else {
-            self.made += 1;
             self.came = true;
             return Arc::new(new_host(spec, locality, self.priority, self.ids));
         };
