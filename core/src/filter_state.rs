@@ -119,6 +119,7 @@ impl FilterState {
     }
 
     /// What crosses to the next hop: ONCE and TRANSITIVE objects; there, a ONCE object is not shared any further.
+    #[must_use]
     pub fn shared_with_upstream(&self) -> Self {
         let crosses = |(name, entry): (&Arc<str>, &Entry)| {
             let onward = match entry.shared_with_upstream {

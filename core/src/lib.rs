@@ -33,6 +33,7 @@ pub mod server;
 pub mod set_filter_state;
 pub mod stats;
 pub mod stream_info;
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod transport_socket;
 pub mod user_space_socket;

@@ -82,11 +82,11 @@ response_flags! {
     OverloadManager = "OM", "OverloadManagerTerminated";
     /// A name could not be resolved.
     DnsResolutionFailed = "DF", "DnsResolutionFailed";
-    /// Dropped by a drop_overload policy.
+    /// Dropped by a `drop_overload` policy.
     DropOverload = "DO", "DropOverload";
     /// The downstream reset the stream.
     DownstreamRemoteReset = "DR", "DownstreamRemoteReset";
-    /// Dropped by an unconditional drop_overload policy.
+    /// Dropped by an unconditional `drop_overload` policy.
     UnconditionalDropOverload = "UDO", "UnconditionalDropOverload";
 }
 

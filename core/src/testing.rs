@@ -1,5 +1,7 @@
 //! For tests of extensions: a process that serves nothing, a way to read their configurations, and what they logged.
 //!
+//! Behind the feature `testing`, which belongs into `[dev-dependencies]`.
+//!
 //! ```
 //! # use underpass_core::{access_log::AccessLoggerConfig, testing};
 //! let report = testing::read::<dyn AccessLoggerConfig>("'@type': type.googleapis.com/no.such.Type").unwrap_err();

@@ -34,7 +34,7 @@ fn demonstrate() -> io::Result<()> {
     let upstream = TcpListener::bind(UPSTREAM)
         .map_err(|error| explain(&format!("cannot listen on {UPSTREAM}"), &error))?;
     thread::spawn(move || {
-        upstream.incoming().flatten().for_each(|stream| drop(thread::spawn(move || echo(stream))))
+        upstream.incoming().flatten().for_each(|stream| drop(thread::spawn(move || echo(stream))));
     });
 
     let directory = std::env::temp_dir().join(format!("underpass-demo-{}", std::process::id()));

@@ -143,6 +143,10 @@ impl ClusterManager {
 
     /// Removes a cluster that was added by others than the configuration file. Connections to it live on. Returns whether
     /// there was one.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for sources of configuration that change while the process runs")
+    )]
     pub fn remove(&self, name: &str) -> bool {
         let _updating = self.updating.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
@@ -161,6 +165,10 @@ impl ClusterManager {
     }
 
     /// The names of the clusters in use.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for sources of configuration that change while the process runs")
+    )]
     pub fn names(&self) -> Vec<String> {
         self.lock().active.keys().map(ToString::to_string).collect()
     }

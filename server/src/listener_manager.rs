@@ -146,6 +146,10 @@ impl ListenerManager {
     /// of the bootstrap stay.
     ///
     /// To be called in a tokio runtime once workers serve.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for sources of configuration that change while the process runs")
+    )]
     pub fn remove(&self, name: &str) -> bool {
         let mut state = self.lock();
         state.failed.remove(name);

@@ -131,7 +131,7 @@ mod tests {
         let file = "static_resources: {clusters: [{name: a}]}";
         let loaded = load_texts(Some(file), Some("static_resources: {clusters: [{name: b}]}")).unwrap();
         let names: Vec<_> =
-            loaded.bootstrap.static_resources.clusters.iter().map(|it| it.name.to_string()).collect();
+            loaded.bootstrap.static_resources.clusters.iter().map(|it| it.name.as_str()).collect();
         assert_eq!(names, ["a", "b"]);
     }
 

@@ -8,7 +8,7 @@ use tokio::{
 };
 use underpass_core::{
     address::Address,
-    bootstrap_extension::BootstrapExtension,
+    bootstrap_extension::{BootstrapExtension, BootstrapExtensionConfig},
     build_context::{BuildContext, BuildError},
     config::{ConfigPath, Document, Report},
     extension::ExtensionSet,
@@ -306,7 +306,7 @@ impl Problems<'_> {
         let context = BuildContext::new(server, &server.stats, ConfigPath::root(), &warnings);
         let mut built = Vec::new();
         for extension in &bootstrap.bootstrap_extensions {
-            let result = context.build(&extension.typed_config, |config, context| config.build(context));
+            let result = context.build(&extension.typed_config, BootstrapExtensionConfig::build);
             built.extend(self.collect(result));
         }
         self.warnings(warnings.take());

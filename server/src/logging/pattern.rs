@@ -106,7 +106,7 @@ where
                 Part::ProcessId => write!(out, "{}", std::process::id())?,
                 Part::Level => out.write_str(level_name(event))?,
                 Part::LevelLetter => {
-                    out.write_char(level_name(event).as_bytes()[0].to_ascii_uppercase().into())?
+                    out.write_char(level_name(event).as_bytes()[0].to_ascii_uppercase().into())?;
                 }
                 Part::Component => out.write_str(metadata.target())?,
                 Part::File => out.write_str(metadata.file().unwrap_or("-"))?,
