@@ -23,11 +23,16 @@ struct AllowList {
 }
 
 /// Lets connections in from certain addresses only.
-#[extension(name = "example.filters.network.allow_list", type_url = "type.googleapis.com/example.allow_list.v1.AllowList")]
+#[extension(
+    name = "example.filters.network.allow_list",
+    type_url = "type.googleapis.com/example.allow_list.v1.AllowList"
+)]
 impl NetworkFilterConfig for AllowList {
     fn build(&self, context: &BuildContext<'_>) -> Result<Arc<dyn NetworkFilter>, BuildError> {
         if self.ranges.is_empty() {
-            return Err(context.error_at("ranges", "is empty, so that nobody could come in; name at least one range"));
+            return Err(
+                context.error_at("ranges", "is empty, so that nobody could come in; name at least one range")
+            );
         }
         let stats = context.server.stats.scope("allow_list").scope(self.stat_prefix.as_str());
         Ok(Arc::new(AllowListFilter {
@@ -46,9 +51,14 @@ struct AllowListFilter {
 }
 
 impl NetworkFilter for AllowListFilter {
-    fn serve<'a>(&'a self, connection: Connection, next: Next<'a>) -> BoxFuture<'a, Result<(), ConnectionError>> {
+    fn serve<'a>(
+        &'a self,
+        connection: Connection,
+        next: Next<'a>,
+    ) -> BoxFuture<'a, Result<(), ConnectionError>> {
         let remote = connection.info.addresses.borrow().remote.socket();
-        let welcome = remote.is_some_and(|address| self.ranges.iter().any(|range| range.contains(address.ip())));
+        let welcome =
+            remote.is_some_and(|address| self.ranges.iter().any(|range| range.contains(address.ip())));
         if welcome {
             self.allowed.inc();
             next.run(connection)

@@ -16,7 +16,11 @@ const TYPE: &str = "'@type': type.googleapis.com/example.allow_list.v1.AllowList
 struct Hello;
 
 impl NetworkFilter for Hello {
-    fn serve<'a>(&'a self, mut connection: Connection, _: Next<'a>) -> BoxFuture<'a, Result<(), ConnectionError>> {
+    fn serve<'a>(
+        &'a self,
+        mut connection: Connection,
+        _: Next<'a>,
+    ) -> BoxFuture<'a, Result<(), ConnectionError>> {
         Box::pin(async move { connection.io.write_all(b"hello").await.map_err(ConnectionError::Downstream) })
     }
 }
@@ -34,9 +38,10 @@ fn visit(server: &TestServer, config: &str, remote: &str) -> String {
         let remote = Address::Socket(remote.parse().unwrap());
         let connection = server.connection(&worker, Box::new(io), remote, local);
         Next::new(&chain).run(connection).await.unwrap();
+        // Like a client that has said everything: what follows is the answer and the end.
+        client.shutdown().await.unwrap();
         let mut text = String::new();
-        // A connection that was dropped without a word ends with a reset.
-        let _ = client.read_to_string(&mut text).await;
+        client.read_to_string(&mut text).await.unwrap();
         text
     })
 }
@@ -54,12 +59,17 @@ fn a_listed_address_comes_in_and_another_does_not() {
 #[test]
 fn an_empty_list_is_an_error_that_names_the_field() {
     let config = testing::read::<dyn NetworkFilterConfig>(&format!("{TYPE}\nstat_prefix: door")).unwrap();
-    let refused = TestServer::default().build("listener.test", |context| config.build(context)).err().unwrap();
-    assert_eq!(refused.to_string(), "ranges: is empty, so that nobody could come in; name at least one range");
+    let refused =
+        TestServer::default().build("listener.test", |context| config.build(context)).err().unwrap();
+    assert_eq!(
+        refused.to_string(),
+        "ranges: is empty, so that nobody could come in; name at least one range"
+    );
 }
 
 #[test]
 fn a_misspelt_field_is_found_without_any_code_for_it() {
-    let report = testing::read::<dyn NetworkFilterConfig>(&format!("{TYPE}\nstat_prefix: door\nrangs: []")).unwrap_err();
+    let report = testing::read::<dyn NetworkFilterConfig>(&format!("{TYPE}\nstat_prefix: door\nrangs: []"))
+        .unwrap_err();
     assert_eq!(report, "test.yaml:3:1: error: rangs: unknown field \"rangs\"; did you mean `ranges`?");
 }
