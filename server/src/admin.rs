@@ -85,6 +85,8 @@ pub struct AdminSources {
     pub logging: Arc<Logging>,
     /// The stats of the process as a whole.
     pub server_stats: Arc<crate::server_stats::ServerStats>,
+    /// The stats of the runtime keys.
+    pub runtime_stats: crate::runtime_layers::RuntimeStats,
     /// Opens log files anew.
     pub reopen_logs: Arc<dyn Fn() + Send + Sync>,
 }

@@ -256,7 +256,7 @@ impl Options {
             "service_cluster": self.service_cluster,
             "service_node": self.service_node,
             "service_zone": self.service_zone,
-            "file_flush_interval": format!("{}s", Duration::from_millis(self.file_flush_interval_msec).as_secs_f64()),
+            "file_flush_interval": proto_seconds(self.file_flush_interval_msec),
             "file_flush_min_size": self.file_flush_min_size_kb,
             "drain_time": format!("{}s", self.drain_time_s),
             "drain_strategy": match self.drain_strategy { DrainStrategy::Gradual => "Gradual", DrainStrategy::Immediate => "Immediate" },
@@ -268,6 +268,14 @@ impl Options {
             "disabled_extensions": [],
             "stats_tag": self.stats_tag,
         })
+    }
+}
+
+/// Milliseconds as proto3 JSON writes a duration: no fraction, or one of three digits.
+fn proto_seconds(milliseconds: u64) -> String {
+    match (milliseconds / 1000, milliseconds % 1000) {
+        (seconds, 0) => format!("{seconds}s"),
+        (seconds, rest) => format!("{seconds}.{rest:03}s"),
     }
 }
 

@@ -7,7 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use underpass_core::config::{Address, ConfigPath, Document, Report};
 
-use crate::config::{bootstrap::Bootstrap, cluster::Cluster, listener::Listener};
+use crate::config::{
+    bootstrap::Bootstrap,
+    cluster::{Cluster, DiscoveryType},
+    listener::Listener,
+};
 
 /// Looks through the configuration and adds warnings to the report.
 pub fn check(bootstrap: &Bootstrap, document: &Document, report: &mut Report) {
@@ -29,6 +33,19 @@ pub fn check(bootstrap: &Bootstrap, document: &Document, report: &mut Report) {
                 &reference.path,
                 format!("there is no internal listener '{}'; {hint}", reference.target),
             );
+        }
+    }
+    for reference in &graph.to_listeners {
+        let clusters = &bootstrap.static_resources.clusters;
+        let found_by_name = clusters
+            .iter()
+            .any(|it| it.name == reference.source && it.discovery_type != DiscoveryType::Static);
+        if found_by_name {
+            let message = format!(
+                "DNS knows no internal listeners: '{}' is never resolved, and cluster '{}' has no host for it",
+                reference.target, reference.source
+            );
+            warn(report, &reference.path, message);
         }
     }
     for cycle in graph.cycles() {

@@ -211,6 +211,7 @@ impl Server {
             listeners: Arc::clone(&self.listeners),
             logging: Arc::clone(&self.logging),
             server_stats: Arc::clone(&self.stats),
+            runtime_stats: runtime_layers::RuntimeStats::new(&self.context.stats),
             reopen_logs: reopener(&self.access_logs, &self.logging),
         });
         admin::add_endpoints(&self.admin, &sources);

@@ -76,13 +76,13 @@ fn transport_that_hands_over_without_a_name_or_an_inner_socket_is_refused() {
     refuse(&[
         Mistake {
             instead_of: "passthrough_metadata: []",
-            write: "passthrough_metadata: [{kind: {host: {}}}]",
-            names: &["1 characters"],
+            write: "passthrough_metadata: [§{kind: {host: {}}}]",
+            names: &[],
         },
         Mistake {
             instead_of: "        passthrough_metadata: []\n        transport_socket:\n          name: raw\n          typed_config:\n            \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer\n",
             write: "        passthrough_metadata: []\n",
-            names: &["required"],
+            names: &[],
         },
         Mistake {
             instead_of: "passthrough_metadata: []",
@@ -177,7 +177,7 @@ fn clusters_that_cannot_work_are_refused() {
             write: "- name: to_inner\n",
             names: &["duplicate cluster 'to_inner'"],
         },
-        Mistake { instead_of: "- name: up\n", write: "- name: \"\"\n", names: &["1 characters"] },
+        Mistake { instead_of: "- name: up\n", write: "- name: \"\"\n", names: &["at least 1 character"] },
         Mistake {
             instead_of: "address: {address: 127.0.0.1, port_value: 1}",
             write: "address: {address: not.an.ip, port_value: 1}",
@@ -239,7 +239,7 @@ fn all_errors_of_a_file_come_in_one_report() {
                 "static_resources.clusters[0].load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.envoy_internal_address",
                 "server_name",
             ),
-            ("config.yaml:40:22", "static_resources.clusters[1].connect_timeout", "5"),
+            ("config.yaml:41:22", "static_resources.clusters[1].connect_timeout", "5"),
         ] {
             let line = said.lines().find(|line| line.starts_with(place));
             let line = line.unwrap_or_else(|| panic!("{mode}: nothing at {place}:\n{said}"));

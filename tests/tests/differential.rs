@@ -84,7 +84,7 @@ const VARIANTS: [(&str, &str); 24] = [
     ("internal_listener: {}", "internal_listener: null"),
     ("internal_listener: {}", "internal_listener: {no_such_field: 1}"),
     ("server_listener_name: inner", "server_listener_name: \"\""),
-    ("server_listener_name: inner", "server_listener_name: inner, endpoint_id: 7"),
+    ("server_listener_name: inner", "server_listener_name: inner, endpoint_id: \"7\""),
     ("passthrough_metadata: []", "passthrough_metadata: [{name: a}]"),
     (
         "passthrough_metadata: []",

@@ -22,7 +22,7 @@ pub(super) fn add(registry: &Arc<AdminRegistry>, sources: &Arc<AdminSources>) {
 fn answer(logging: &Logging, request: &AdminRequest) -> AdminResponse {
     match change(logging, request) {
         Ok(()) => AdminResponse::text(list(logging)),
-        Err(message) => AdminResponse::error(400, format!("{message}\n{}", list(logging))),
+        Err(message) => AdminResponse::error(400, format!("error: {message}\n{}", list(logging))),
     }
 }
 
@@ -71,6 +71,6 @@ mod tests {
         assert!(ask(&logging, "main", "error").body.contains("  main: error\n"));
         let refused = ask(&logging, "main", "loud");
         assert_eq!(refused.status, 400);
-        assert!(refused.body.starts_with(r#"unknown log level "loud""#), "{}", refused.body);
+        assert!(refused.body.starts_with(r#"error: unknown log level "loud""#), "{}", refused.body);
     }
 }
