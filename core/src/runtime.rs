@@ -42,6 +42,14 @@ pub const INTERNAL_UPSTREAM_REQUEST_METADATA: Feature = Feature {
     doc: "internal_upstream's passthrough_metadata also knows the kinds request and route",
 };
 
+/// A client that resets while its upstream connection is being opened is noticed at once.
+pub const NOTICE_RESET_WHILE_CONNECTING: Feature = Feature {
+    key: "underpass.features.notice_reset_while_connecting",
+    default: true,
+    doc: "a client that resets while its upstream is being connected to is noticed at once, and no attempt follows; \
+          Envoy notices it when it is connected or out of attempts",
+};
+
 /// The upstream PROXY protocol header of version 2 of a stream that has no IP addresses says so.
 pub const PROXY_PROTOCOL_WITHOUT_ADDRESSES: Feature = Feature {
     key: "underpass.features.proxy_protocol_without_addresses",
@@ -54,6 +62,7 @@ pub const FEATURES: &[Feature] = &[
     DRAIN_ON_TERM,
     INTERNAL_HOP_LIMIT,
     INTERNAL_UPSTREAM_REQUEST_METADATA,
+    NOTICE_RESET_WHILE_CONNECTING,
     PROXY_PROTOCOL_WITHOUT_ADDRESSES,
 ];
 
@@ -208,6 +217,20 @@ mod tests {
         let mut outer = Struct::default();
         outer.insert("a".into(), Value::Struct(inner));
         assert_eq!(Layer::from_struct("l", &outer).values.keys().collect::<Vec<_>>(), ["a.b"]);
+    }
+
+    #[test]
+    fn every_feature_stands_in_the_documentation() {
+        let page = include_str!("../../docs/differences.md");
+        for feature in FEATURES {
+            let row = format!(
+                "| `{}` | {} | {} |",
+                feature.key,
+                if feature.default { "on" } else { "off" },
+                feature.doc
+            );
+            assert!(page.contains(&row), "docs/differences.md lacks\n{row}");
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@ const READ: usize = 16 * 1024;
 /// Usually it is not: the bytes then stay in the socket, and a client that cannot be connected sees by a reset that they
 /// were not taken.
 pub(crate) struct EarlyData {
+    /// Whether a client's reset is noticed before there is an upstream connection.
+    notices_reset: bool,
     /// From how many bytes on no more are read, if any are read at all.
     limit: Option<usize>,
     bytes: BytesMut,
@@ -24,8 +26,8 @@ pub(crate) struct EarlyData {
 }
 
 impl EarlyData {
-    pub(crate) fn new(limit: Option<usize>) -> Self {
-        Self { limit, bytes: BytesMut::new(), has_read: false, has_ended: false }
+    pub(crate) fn new(limit: Option<usize>, notices_reset: bool) -> Self {
+        Self { limit, notices_reset, bytes: BytesMut::new(), has_read: false, has_ended: false }
     }
 
     /// What was read, for the upstream connection. The end of the stream is read again by the relay.
@@ -63,6 +65,9 @@ impl EarlyData {
             if let Err(error) = self.read(client, traffic).await {
                 return error;
             }
+        }
+        if !self.notices_reset && client.kernel_socket().is_some() {
+            std::future::pending::<()>().await;
         }
         gone(client).await
     }

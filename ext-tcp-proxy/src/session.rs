@@ -121,7 +121,8 @@ impl<'a> Session<'a> {
     async fn connect(&mut self) -> Result<(UpstreamConnection, Bytes), Unconnected> {
         let Self { settings, info, worker, downstream, traffic, .. } = self;
         let legacy_limit = || receives_before_connect(&info.filter_state.borrow()).then_some(0);
-        let mut early = EarlyData::new(settings.early_data_limit.or_else(legacy_limit));
+        let limit = settings.early_data_limit.or_else(legacy_limit);
+        let mut early = EarlyData::new(limit, settings.notices_reset_while_connecting);
         let time_up = time_up(self.idle_timeout, self.deadline);
         let connecting = async {
             if settings.connects_on_data {

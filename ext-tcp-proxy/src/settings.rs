@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use underpass_core::{
     access_log::AccessLogs,
     build_context::{BuildContext, BuildError},
+    runtime::NOTICE_RESET_WHILE_CONNECTING,
     stats::Counter,
 };
 
@@ -35,6 +36,7 @@ pub(crate) struct Settings {
     pub(crate) connects_on_data: bool,
     /// How much may be read before there is an upstream connection, if anything.
     pub(crate) early_data_limit: Option<usize>,
+    pub(crate) notices_reset_while_connecting: bool,
     pub(crate) log: LogSettings,
     pub(crate) upstream: Box<dyn UpstreamKind>,
 }
@@ -70,6 +72,11 @@ impl Settings {
                 jitter: base.mul_f64(jitter.unwrap_or_default().value.clamp(0.0, 100.0) / 100.0),
             }),
             connects_on_data,
+            notices_reset_while_connecting: context
+                .server
+                .runtime
+                .snapshot()
+                .feature(NOTICE_RESET_WHILE_CONNECTING),
             early_data_limit: config.max_early_data_bytes.map(|limit| limit as usize),
             log: LogSettings::build(config, AccessLogs::build(&config.access_log, context)?, context)?,
             upstream: Box::new(RawTcp),

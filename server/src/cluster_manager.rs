@@ -202,6 +202,10 @@ impl ClusterManager {
 
     /// Sets or clears a health flag of a host, as health checks and outlier detection do; workers pick by it from then on.
     /// Returns whether that changed anything.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for health checks and outlier detection, which are to come")
+    )]
     pub fn set_health(&self, cluster: &str, host: HostId, flag: HealthFlag, on: bool) -> bool {
         self.directory.get(cluster).is_some_and(|cluster| cluster.set_health(host, flag, on))
     }

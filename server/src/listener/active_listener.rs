@@ -188,13 +188,6 @@ impl ActiveListener {
             Some(passthrough) => info.merge(passthrough),
             None => info.internal_hops.set(1),
         }
-        let limit = self.worker.server().runtime.snapshot().max_internal_hops();
-        if limit.is_some_and(|limit| info.internal_hops.get() > limit) {
-            // Dropping the socket refuses the connection.
-            self.base.stats.internal_hop_limit.inc();
-            tracing::debug!(target: "conn_handler", "{}: refused a connection after {} internal hops", self.base.name, info.internal_hops.get());
-            return;
-        }
         let counted = vec![self.base.connections.hold()];
         self.serve(Box::new(socket), info, counted);
     }

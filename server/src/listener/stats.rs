@@ -39,8 +39,6 @@ stat_group! {
         counter network_extension_config_missing,
         /// How many connections one wake-up of the listening socket brought.
         histogram(Unspecified) connections_accepted_per_socket_event,
-        /// Connections that came through too many internal listeners. Not in Envoy.
-        counter internal_hop_limit,
         /// Connections that ended because a filter panicked. Not in Envoy.
         counter underpass_filter_panic,
         /// How often no connection could be accepted, for want of descriptors or memory. Not in Envoy.

@@ -62,7 +62,6 @@ async fn a_listener_has_the_stats_that_it_has_in_envoy() {
     listener.l.downstream_pre_cx_active
     listener.l.downstream_pre_cx_timeout
     listener.l.extension_config_missing
-    listener.l.internal_hop_limit
     listener.l.network_extension_config_missing
     listener.l.no_filter_chain_match
     listener.l.underpass_accept_failure

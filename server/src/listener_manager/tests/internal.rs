@@ -69,20 +69,6 @@ async fn every_worker_has_the_listener() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn a_connection_through_too_many_listeners_is_refused() {
-    let options =
-        TestOptions { runtime: vec![("underpass.max_internal_hops", 3.0)], ..TestOptions::default() };
-    let proxy = Proxy::start(options, &[&internal("inner", "x")]);
-    let hops = |hops| Some(Passthrough { internal_hops: hops, ..Passthrough::default() });
-    expect(&mut proxy.connect_internal("inner", hops(3)).unwrap(), "x").await;
-    let mut refused = proxy.connect_internal("inner", hops(4)).unwrap();
-    assert!(refused.connected().await.is_err());
-    assert!(refused.read_u8().await.is_err());
-    assert_eq!(proxy.server.stat("listener.envoy_internal_inner.internal_hop_limit"), 1);
-    assert_eq!(proxy.server.stat("listener.envoy_internal_inner.downstream_cx_total"), 1);
-}
-
-#[tokio::test(flavor = "local")]
 async fn what_is_left_of_a_worker_does_not_keep_it_alive() {
     let proxy = Proxy::serving(&[&internal("inner", "x")]);
     let worker = std::rc::Rc::downgrade(&proxy.workers[0]);
