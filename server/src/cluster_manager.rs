@@ -164,15 +164,6 @@ impl ClusterManager {
         true
     }
 
-    /// The names of the clusters in use.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for sources of configuration that change while the process runs")
-    )]
-    pub fn names(&self) -> Vec<String> {
-        self.lock().active.keys().map(ToString::to_string).collect()
-    }
-
     /// Starts discovery, to run on `runtime`: that of the main thread. Until the first answers are there, the start waits
     /// ([`ServerContext::init`]) for the clusters that are there now.
     pub fn start(self: &Arc<Self>, runtime: &Handle) {

@@ -26,7 +26,8 @@ fn clusters_of_the_file_are_counted_and_named() {
     let test = TestManager::new();
     assert_eq!(test.add(ONE), Ok(true));
     assert_eq!(test.add(&ONE.replace("up", "other")), Ok(true));
-    assert_eq!(test.manager.names(), ["other", "up"]);
+    let names: Vec<_> = test.manager.statuses().into_iter().map(|status| status.name).collect();
+    assert_eq!(names, ["other", "up"]);
     insta::assert_snapshot!(test.server.used("cluster_manager.").join("\n"), @"
     cluster_manager.active_clusters: 2
     cluster_manager.cluster_added: 2

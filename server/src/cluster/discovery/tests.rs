@@ -227,7 +227,7 @@ async fn a_cluster_that_comes_later_is_used_when_its_hosts_are_known() {
     test.names.set("a", &["192.0.2.1"], None);
     test.start();
     test.update(&cluster("STRICT_DNS", &["a"], "")).unwrap();
-    assert!(test.manager.names().is_empty());
+    assert!(test.manager.statuses().is_empty());
     assert_eq!(test.server.stat("cluster_manager.warming_clusters"), 1);
     assert_eq!(test.manager.config_dump()["dynamic_warming_clusters"][0]["cluster"]["name"], "up");
     pass(1).await;
