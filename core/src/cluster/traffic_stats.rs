@@ -65,7 +65,6 @@ traffic_stats! {
         upstream_http3_broken
         upstream_internal_redirect_failed_total
         upstream_internal_redirect_succeeded_total
-        upstream_queue_overloaded
         upstream_rq_0rtt
         upstream_rq_active_overflow
         upstream_rq_cancelled
@@ -90,6 +89,7 @@ traffic_stats! {
         upstream_rq_tx_reset
     }
     gauges {
+        upstream_queue_overloaded
         upstream_cx_active
         upstream_cx_rx_bytes_buffered
         upstream_cx_tx_bytes_buffered

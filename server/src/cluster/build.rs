@@ -1,5 +1,7 @@
 //! From a cluster's configuration to one that runs.
 
+mod limits;
+
 use std::{
     cell::RefCell,
     collections::HashMap,
@@ -10,7 +12,7 @@ use std::{
 
 use underpass_core::{
     build_context::{BuildContext, BuildError},
-    cluster::{CircuitBreakers, ClusterInfo, Host, Limits, TrafficStats},
+    cluster::{ClusterInfo, Host, TrafficStats},
     config::{self, ConfigPath},
     server::ServerContext,
     stats::Scope,
@@ -31,7 +33,6 @@ use crate::{
     client_connection::socket_setup::UpstreamSockets,
     config::{
         bootstrap,
-        circuit_breakers::{self, RoutingPriority},
         cluster::{Cluster, DiscoveryType},
     },
 };
@@ -93,7 +94,7 @@ impl Environment {
         let scope = self.server.stats.scope(&format!("cluster.{}", config.observability_name()));
         let context = BuildContext::new(&self.server, &scope, path.clone(), warnings);
         self.warn(config, &context);
-        let policy = Arc::new(Policy::new(config, path, &scope)?);
+        let policy = Arc::new(Policy::new(config, &context)?);
         let stats = ClusterStats::new(&scope);
         let info = Arc::new(self.info(config, path, &scope, &context, inheritance)?);
         let membership = self.membership(config, &policy, &stats, inheritance);
@@ -151,7 +152,7 @@ impl Environment {
             connect_timeout: config.connect_timeout_or_default(),
             buffer_limit: usize::try_from(config.buffer_limit_or_default()).unwrap_or(usize::MAX),
             stats: TrafficStats::new(scope),
-            circuit_breakers: circuit_breakers(config, scope, inheritance),
+            circuit_breakers: limits::circuit_breakers(config, context, inheritance),
             transport_socket: transport_socket(config, context)?,
             socket_setup: sockets.map(|sockets| Arc::new(sockets) as _),
             scope: scope.clone(),
@@ -257,39 +258,6 @@ fn transport_socket(
     let Some(transport_socket) = &config.transport_socket else { return Ok(None) };
     let build = <dyn UpstreamTransportSocketConfig>::build;
     context.build(&transport_socket.typed_config, build).map(Some)
-}
-
-/// Connections of the version before go on counting where limits stay as they are.
-fn circuit_breakers(config: &Cluster, scope: &Scope, inheritance: &Inheritance<'_>) -> CircuitBreakers {
-    let limits = |priority| limits(&config.circuit_breakers, priority);
-    let (default, high) = (limits(RoutingPriority::Default), limits(RoutingPriority::High));
-    if let Some(previous) = inheritance.previous {
-        let present = &previous.info.circuit_breakers;
-        let same_stats = previous.info.observability_name.as_ref() == config.observability_name();
-        if same_stats && present.default.limits == default && present.high.limits == high {
-            return present.clone();
-        }
-    }
-    CircuitBreakers::new(scope, default, high)
-}
-
-fn limits(config: &circuit_breakers::CircuitBreakers, priority: RoutingPriority) -> Limits {
-    let thresholds = config.of(priority);
-    // Per-host limits exist for the default priority only.
-    let per_host = match priority {
-        RoutingPriority::Default => config.max_connections_per_host(),
-        RoutingPriority::High => u32::MAX,
-    };
-    let unlimited = |limit: Option<u32>| limit.map_or(u64::MAX, u64::from);
-    Limits {
-        connections: thresholds.max_connections_or_default().into(),
-        pending_requests: thresholds.max_pending_requests_or_default().into(),
-        requests: thresholds.max_requests_or_default().into(),
-        retries: thresholds.max_retries_or_default().into(),
-        connection_pools: unlimited(thresholds.max_connection_pools),
-        connections_per_host: unlimited(Some(per_host).filter(|limit| *limit != u32::MAX)),
-        track_remaining: thresholds.track_remaining,
-    }
 }
 
 fn refresh(config: &Cluster) -> Refresh {

@@ -121,8 +121,8 @@ impl LoadBalancer {
     fn new_picker(&self, policy: &Policy) -> Box<dyn Picker> {
         let mut random = self.random.borrow_mut();
         match &policy.kind {
-            PolicyKind::LeastRequest { choice_count } => {
-                Box::new(LeastRequest::new(*choice_count, random.fork()))
+            PolicyKind::LeastRequest { choice_count, bias } => {
+                Box::new(LeastRequest::new(*choice_count, *bias, random.fork()))
             }
             PolicyKind::Random => Box::new(Random::new(random.fork())),
             // Those that use hashes have tables and never come here.

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use underpass_core::{
     cluster::{Cluster, ClusterManager},
     connection::BoxFuture,
+    stats::Gauge,
     worker::Worker,
 };
 
@@ -27,6 +28,8 @@ pub(crate) struct WorkerView {
     worker: Weak<Worker>,
     mailbox: Arc<Mailbox>,
     clusters: RefCell<HashMap<Arc<str>, Rc<WorkerCluster>>>,
+    /// How many those are.
+    inflated: Gauge,
     /// Who waits for another version, by the name of the cluster.
     waiting: RefCell<HashMap<String, Vec<oneshot::Sender<()>>>>,
 }
@@ -36,12 +39,15 @@ impl WorkerView {
     /// while nobody asks.
     pub(crate) fn new(directory: Arc<Directory>, factories: Arc<Factories>, worker: &Rc<Worker>) -> Rc<Self> {
         let mailbox = directory.subscribe();
+        let scope = format!("thread_local_cluster_manager.worker_{}", worker.index());
+        let inflated = worker.server().stats.scope(&scope).gauge("clusters_inflated");
         let view = Rc::new(Self {
             directory,
             factories,
             worker: Rc::downgrade(worker),
             mailbox: Arc::clone(&mailbox),
             clusters: RefCell::default(),
+            inflated,
             waiting: RefCell::default(),
         });
         let weak = Rc::downgrade(&view);
@@ -70,15 +76,21 @@ impl WorkerView {
         }
     }
 
+    fn keep(&self, name: Arc<str>, cluster: Rc<WorkerCluster>) {
+        self.inflated.inc();
+        self.clusters.borrow_mut().insert(name, cluster);
+    }
+
     fn replace(&self, name: &Arc<str>) {
         let old = self.clusters.borrow_mut().remove(name);
         if let Some(old) = old {
+            self.inflated.dec();
             let new = self.directory.get(name).map(|shared| {
                 Rc::new(WorkerCluster::new(shared, &self.worker, &self.factories, Some(&*old)))
             });
             old.retire(new.as_deref());
             if let Some(new) = new {
-                self.clusters.borrow_mut().insert(Arc::clone(name), new);
+                self.keep(Arc::clone(name), new);
             }
         }
         for waiting in self.waiting.borrow_mut().remove(&**name).into_iter().flatten() {
@@ -98,7 +110,7 @@ impl ClusterManager for WorkerView {
         }
         let shared = self.directory.get(name)?;
         let cluster = Rc::new(WorkerCluster::new(Arc::clone(&shared), &self.worker, &self.factories, None));
-        self.clusters.borrow_mut().insert(Arc::clone(&shared.info.name), Rc::clone(&cluster));
+        self.keep(Arc::clone(&shared.info.name), Rc::clone(&cluster));
         Some(cluster)
     }
 

@@ -42,8 +42,17 @@ impl TestManager {
         Self::with_factories(Factories::linked().unwrap())
     }
 
+    /// A manager in a process with these runtime keys.
+    pub(crate) fn with_runtime(runtime: Vec<(&'static str, f64)>) -> Self {
+        Self::with(TestOptions { runtime, ..TestOptions::default() }, Factories::linked().unwrap())
+    }
+
     pub(crate) fn with_factories(factories: Factories) -> Self {
-        let server = TestServer::new(TestOptions::default());
+        Self::with(TestOptions::default(), factories)
+    }
+
+    fn with(options: TestOptions, factories: Factories) -> Self {
+        let server = TestServer::new(options);
         let defaults = bootstrap::ClusterManager::default();
         let manager = ClusterManager::with_factories(&server.context, &defaults, factories);
         let names = Arc::new(FakeLookup::default());

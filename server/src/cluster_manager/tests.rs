@@ -122,6 +122,7 @@ async fn workers_see_what_is_added_changed_and_removed() {
             let before = view.cluster("up").unwrap();
             assert_eq!(before.info().connect_timeout, Duration::from_secs(5));
             assert!(std::rc::Rc::ptr_eq(&before, &view.cluster("up").unwrap()));
+            assert_eq!(test.server.stat("thread_local_cluster_manager.worker_0.clusters_inflated"), 1);
             let changed = view.changed("up");
             test.update(&format!("{ONE}connect_timeout: 7s")).unwrap();
             assert_eq!(view.cluster("up").unwrap().info().connect_timeout, Duration::from_secs(7));

@@ -1,7 +1,7 @@
 //! How a host of a cluster is picked.
 
 use serde::Deserialize;
-use underpass_core::config::{Percent, Struct};
+use underpass_core::config::{Percent, RuntimeDouble, Struct};
 
 /// Envoy's `healthy_panic_threshold`, in percent, where nothing is set.
 const HEALTHY_PANIC_THRESHOLD: f64 = 50.0;
@@ -75,11 +75,13 @@ impl MaglevLbConfig {
 }
 
 /// `envoy.config.cluster.v3.Cluster.LeastRequestLbConfig`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct LeastRequestLbConfig {
     /// How many hosts are compared.
     pub choice_count: Option<u32>,
+    /// How much active requests weigh against weights; absent, 1.
+    pub active_request_bias: Option<RuntimeDouble>,
 }
 
 impl LeastRequestLbConfig {

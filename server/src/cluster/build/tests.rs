@@ -41,3 +41,24 @@ fn policies_are_checked() {
 fn what_is_not_implemented_says_so() {
     insta::assert_snapshot!(refused("close_connections_on_host_health_failure: true"), @"clusters[0].close_connections_on_host_health_failure: is not implemented yet: connections to a host stay when it turns unhealthy");
 }
+
+#[test]
+fn the_runtime_overrides_limits_and_the_panic_threshold() {
+    let test = TestManager::with_runtime(vec![
+        ("circuit_breakers.c.default.max_connections", 7.0),
+        ("circuit_breakers.other.default.max_connections", 8.0),
+        ("upstream.healthy_panic_threshold", 3.0),
+    ]);
+    test.add("{name: c, circuit_breakers: {thresholds: [{max_connections: 5}]}}").unwrap();
+    let cluster = test.manager.shared("c").unwrap();
+    let limits = &cluster.info.circuit_breakers.default.limits;
+    assert_eq!((limits.connections, limits.requests, cluster.policy.panic_threshold), (7, 1024, 3));
+}
+
+#[test]
+fn a_bias_that_makes_no_sense_is_replaced_with_a_warning() {
+    let test = TestManager::new();
+    let bias = "least_request_lb_config: {active_request_bias: {default_value: -1, runtime_key: x}}";
+    test.add(&format!("name: c\nlb_policy: LEAST_REQUEST\n{bias}")).unwrap();
+    insta::assert_snapshot!(test.warnings.borrow()[0], @"clusters[0].least_request_lb_config: invalid active request bias -1, using 1.0");
+}

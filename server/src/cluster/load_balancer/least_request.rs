@@ -16,18 +16,22 @@ use crate::cluster::host_set::HostList;
 /// Compares hosts by their active requests.
 pub(crate) struct LeastRequest {
     choice_count: u32,
+    bias: f64,
     random: Rng,
     weighted: Option<(HostList, Schedule<Arc<Host>>)>,
 }
 
 impl LeastRequest {
-    /// Compares `choice_count` hosts.
-    pub(crate) fn new(choice_count: u32, random: Rng) -> Self {
-        Self { choice_count, random, weighted: None }
+    /// Compares `choice_count` hosts. Where weights differ, active requests count to the power of `bias` instead.
+    pub(crate) fn new(choice_count: u32, bias: f64, random: Rng) -> Self {
+        Self { choice_count, bias, random, weighted: None }
     }
 
     /// Where weights differ, hosts take turns, and a busy one is due later the busier it is.
     fn by_weight(&mut self, hosts: &HostList) -> Option<Arc<Host>> {
+        let bias = self.bias;
+        let weight =
+            |host: &Arc<Host>| f64::from(host.weight()) / (active_requests(host) as f64 + 1.0).powf(bias);
         let schedule = match &mut self.weighted {
             Some((list, schedule)) if Arc::ptr_eq(list, hosts) => schedule,
             other => {
@@ -55,10 +59,6 @@ fn active_requests(host: &Host) -> u64 {
     host.stats.rq_active.load(Ordering::Relaxed)
 }
 
-fn weight(host: &Arc<Host>) -> f64 {
-    f64::from(host.weight()) / (active_requests(host) as f64 + 1.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,7 +72,7 @@ mod tests {
     fn an_idle_host_wins_every_comparison() {
         let hosts: HostList = vec![host(1, 1), host(2, 1)].into();
         hosts[0].stats.rq_active.store(10, Ordering::Relaxed);
-        let mut picker = LeastRequest::new(2, Rng::with_seed(1));
+        let mut picker = LeastRequest::new(2, 1.0, Rng::with_seed(1));
         // The busy one is only picked when it is compared with itself, which is one time in four.
         let busy = count(&mut picker, &hosts, 4000, 1);
         assert!((900..1100).contains(&busy), "{busy}");
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn weights_shrink_with_active_requests() {
         let hosts: HostList = vec![host(1, 4), host(2, 1)].into();
-        let mut picker = LeastRequest::new(2, Rng::with_seed(1));
+        let mut picker = LeastRequest::new(2, 1.0, Rng::with_seed(1));
         assert_eq!(count(&mut picker, &hosts, 500, 1), 400);
         hosts[0].stats.rq_active.store(3, Ordering::Relaxed);
         let balanced = count(&mut picker, &hosts, 500, 1);
@@ -89,7 +89,15 @@ mod tests {
     }
 
     #[test]
+    fn without_bias_only_weights_count() {
+        let hosts: HostList = vec![host(1, 4), host(2, 1)].into();
+        hosts[0].stats.rq_active.store(100, Ordering::Relaxed);
+        let mut picker = LeastRequest::new(2, 0.0, Rng::with_seed(1));
+        assert_eq!(count(&mut picker, &hosts, 500, 1), 400);
+    }
+
+    #[test]
     fn nobody_is_picked_of_nobody() {
-        assert!(LeastRequest::new(2, Rng::with_seed(1)).pick(&HostList::from(vec![])).is_none());
+        assert!(LeastRequest::new(2, 1.0, Rng::with_seed(1)).pick(&HostList::from(vec![])).is_none());
     }
 }

@@ -1,6 +1,9 @@
 //! A cluster's policy: how its hosts are picked, as the configuration says it.
 
-use underpass_core::{build_context::BuildError, config::ConfigPath, stats::Scope};
+use underpass_core::{
+    build_context::{BuildContext, BuildError},
+    config::RuntimeDouble,
+};
 
 use super::{
     maglev::{MaglevOptions, MaglevStats, is_prime},
@@ -39,6 +42,8 @@ pub(crate) enum PolicyKind {
     LeastRequest {
         /// How many are compared.
         choice_count: u32,
+        /// How much active requests weigh against weights.
+        bias: f64,
     },
     /// Any.
     Random,
@@ -57,21 +62,27 @@ impl PolicyKind {
     /// Whether picks of one kind can go on with the state of another.
     pub(crate) fn same_state(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::LeastRequest { choice_count: one }, Self::LeastRequest { choice_count: two }) => {
-                one == two
-            }
+            (
+                Self::LeastRequest { choice_count, bias },
+                Self::LeastRequest { choice_count: other_count, bias: other_bias },
+            ) => choice_count == other_count && bias.to_bits() == other_bias.to_bits(),
             _ => std::mem::discriminant(self) == std::mem::discriminant(other),
         }
     }
 }
 
 impl Policy {
-    /// The policy of a cluster; `path` is where the cluster stands, `scope` is `cluster.<name>`.
-    pub(crate) fn new(cluster: &Cluster, path: &ConfigPath, scope: &Scope) -> Result<Self, BuildError> {
+    /// The policy of a cluster. The runtime overrides numbers, as it is when the cluster is built
+    /// (<https://www.envoyproxy.io/docs/envoy/latest/configuration/upstream/cluster_manager/cluster_runtime>).
+    pub(crate) fn new(cluster: &Cluster, context: &BuildContext<'_>) -> Result<Self, BuildError> {
         let common = &cluster.common_lb_config;
+        let (path, scope) = (context.path(), context.scope);
+        let threshold = round_percent(common.healthy_panic_threshold_or_default());
+        let runtime = context.server.runtime.snapshot();
+        let threshold = runtime.integer("upstream.healthy_panic_threshold", threshold.into()).min(100);
         Ok(Self {
-            kind: kind(cluster, path, scope)?,
-            panic_threshold: round_percent(common.healthy_panic_threshold_or_default()),
+            kind: kind(cluster, context)?,
+            panic_threshold: u32::try_from(threshold).unwrap_or(100),
             fail_traffic_on_panic: common
                 .zone_aware_lb_config
                 .as_ref()
@@ -83,14 +94,17 @@ impl Policy {
     }
 }
 
-fn kind(cluster: &Cluster, path: &ConfigPath, scope: &Scope) -> Result<PolicyKind, BuildError> {
+fn kind(cluster: &Cluster, context: &BuildContext<'_>) -> Result<PolicyKind, BuildError> {
+    let (path, scope) = (context.path(), context.scope);
     let use_hostname = cluster.common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing;
     Ok(match cluster.lb_policy {
         LbPolicy::RoundRobin => PolicyKind::RoundRobin,
         LbPolicy::Random => PolicyKind::Random,
         LbPolicy::LeastRequest => {
             let options = cluster.least_request_lb_config.clone().unwrap_or_default();
-            PolicyKind::LeastRequest { choice_count: options.choice_count_or_default() }
+            let bias =
+                options.active_request_bias.as_ref().map_or(1.0, |bias| active_request_bias(bias, context));
+            PolicyKind::LeastRequest { choice_count: options.choice_count_or_default(), bias }
         }
         LbPolicy::RingHash => {
             let options = cluster.ring_hash_lb_config.clone().unwrap_or_default();
@@ -114,6 +128,16 @@ fn kind(cluster: &Cluster, path: &ConfigPath, scope: &Scope) -> Result<PolicyKin
             PolicyKind::Maglev(options, MaglevStats::new(&scope.scope("maglev_lb")))
         }
     })
+}
+
+fn active_request_bias(config: &RuntimeDouble, context: &BuildContext<'_>) -> f64 {
+    let bias = context.server.runtime.snapshot().double(&config.runtime_key, config.default_value);
+    if bias >= 0.0 && bias.is_finite() {
+        return bias;
+    }
+    let message = format!("invalid active request bias {bias}, using 1.0");
+    context.warn(context.error_at("least_request_lb_config", message));
+    1.0
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=100")]

@@ -68,6 +68,7 @@ fn every_field_is_one_of_envoys() {
         surplus::<runtime::LayeredRuntime>("config.bootstrap.v3.LayeredRuntime"),
         surplus::<runtime::RuntimeLayer>("config.bootstrap.v3.RuntimeLayer"),
         surplus::<socket::BindConfig>("config.core.v3.BindConfig"),
+        surplus::<socket::ExtraSourceAddress>("config.core.v3.ExtraSourceAddress"),
         surplus::<stats::HistogramBucketSettings>("config.metrics.v3.HistogramBucketSettings"),
         surplus::<stats::StatsConfig>("config.metrics.v3.StatsConfig"),
         surplus::<stats::TagSpecifier>("config.metrics.v3.TagSpecifier"),
