@@ -65,10 +65,6 @@ impl SharedCluster {
     }
 
     /// Sets or clears a health flag of a host, for health checks and outlier detection: workers pick by it from now on.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for sources of configuration that change while the process runs")
-    )]
     pub(crate) fn set_health(&self, host: HostId, flag: HealthFlag, on: bool) -> bool {
         let changed = self.membership.set_health(host, flag, on);
         self.announce(changed)
