@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 use crate::{
     Origin, Start, With,
     client::{self, End},
-    config::{bootstrap, cluster, internal, internal_listener, listener, log_to, port, tcp_proxy},
+    config::{
+        bootstrap, cluster, filter_state, internal, internal_listener, internal_upstream, listener, log_to,
+        metadata, port, raw_buffer, set_filter_state, tcp_proxy,
+    },
     origin::{dead_port, note},
 };
 
@@ -23,6 +26,10 @@ pub struct Case {
     hops: usize,
     /// More fields of the TCP proxy of each listener, the outermost first.
     proxies: Vec<Value>,
+    /// More fields of each listener.
+    listeners: Vec<Value>,
+    /// More fields of the cluster of each hop.
+    clusters: Vec<Value>,
     /// More fields of the bootstrap extension.
     extension: Value,
     connections: usize,
@@ -80,13 +87,15 @@ impl Case {
     pub fn random(seed: u64) -> Self {
         let random = &mut fastrand::Rng::with_seed(seed);
         let script = SCRIPTS[random.usize(..SCRIPTS.len())];
-        // Which of four and more hops still counts as connected when the last one is refused depends on the order of
-        // events within a turn of Envoy's event loop.
-        let hops = random.usize(1..=if matches!(script, Script::Refused) { 3 } else { 5 });
+        // Which of three and more hops still counts as connected when the last one is refused depends on the order of
+        // events within a turn of Envoy's event loop, and changes from one time to the next.
+        let hops = random.usize(1..=if matches!(script, Script::Refused) { 2 } else { 5 });
         let sizes = [1, 10, 1_000, 20_000, 300_000, 2_000_000];
         Self {
             hops,
             proxies: (0..=hops).map(|_| proxy_options(random)).collect(),
+            listeners: (0..=hops).map(|_| listener_options(random)).collect(),
+            clusters: (1..=hops).map(|_| cluster_options(random)).collect(),
             extension: match random.u8(..3) {
                 0 => json!({ "buffer_size_kb": random.choice([1, 16, 8192]) }),
                 _ => json!({}),
@@ -130,19 +139,23 @@ impl Case {
     fn config(&self, upstream: u16) -> Value {
         let next = |at: usize| if at < self.hops { format!("to_hop{}", at + 1) } else { "up".into() };
         let filters = |at: usize| {
+            let state = filter_state("state", "envoy.string", "of the first", "TRANSITIVE");
             let log = log_to(
                 &format!("hop{at}.log"),
-                "%RESPONSE_FLAGS% %UPSTREAM_TRANSPORT_FAILURE_REASON% %UPSTREAM_HOST% %UPSTREAM_CLUSTER% rx=%BYTES_RECEIVED% tx=%BYTES_SENT% wire=%UPSTREAM_WIRE_BYTES_SENT%/%UPSTREAM_WIRE_BYTES_RECEIVED% %CONNECTION_TERMINATION_DETAILS% %UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+                "%RESPONSE_FLAGS% %UPSTREAM_TRANSPORT_FAILURE_REASON% %UPSTREAM_HOST% %UPSTREAM_CLUSTER% rx=%BYTES_RECEIVED% tx=%BYTES_SENT% wire=%UPSTREAM_WIRE_BYTES_SENT%/%UPSTREAM_WIRE_BYTES_RECEIVED% %CONNECTION_TERMINATION_DETAILS% %UPSTREAM_REQUEST_ATTEMPT_COUNT% %DYNAMIC_METADATA(host)% %DYNAMIC_METADATA(cluster:of)% %FILTER_STATE(state:PLAIN)%",
             );
-            [tcp_proxy(&format!("hop{at}"), &next(at)).with(self.proxies[at].clone()).with(log)]
+            let proxy = tcp_proxy(&format!("hop{at}"), &next(at)).with(self.proxies[at].clone()).with(log);
+            if at == 0 { vec![set_filter_state([state]), proxy] } else { vec![proxy] }
         };
-        let inner = (1..=self.hops).map(|at| internal_listener(&format!("hop{at}"), filters(at)));
-        let towards =
-            (1..=self.hops).map(|at| cluster(&format!("to_hop{at}"), [internal(&format!("hop{at}/id"))]));
-        let mut config = bootstrap(
-            std::iter::once(listener("hop0", filters(0))).chain(inner),
-            towards.chain([cluster("up", [port(upstream)])]),
-        );
+        let inner = (1..=self.hops)
+            .map(|at| internal_listener(&format!("hop{at}"), filters(at)).with(self.listeners[at].clone()));
+        let towards = (1..=self.hops).map(|at| {
+            let host = internal(&format!("hop{at}/id")).with(metadata(json!({ "host": { "hop": at } })));
+            cluster(&format!("to_hop{at}"), [host]).with(self.clusters[at - 1].clone())
+        });
+        let outer = listener("hop0", filters(0)).with(self.listeners[0].clone());
+        let mut config =
+            bootstrap(std::iter::once(outer).chain(inner), towards.chain([cluster("up", [port(upstream)])]));
         let extension = config["bootstrap_extensions"][0].take();
         config["bootstrap_extensions"][0] = extension.with(self.extension.clone());
         config
@@ -221,6 +234,25 @@ fn proxy_options(random: &mut fastrand::Rng) -> Value {
         3 => json!({ "access_log_options": { "flush_access_log_on_connected": true } }),
         _ => json!({}),
     }
+}
+
+/// Options of a listener that must not change what is seen, however often they let data wait.
+fn listener_options(random: &mut fastrand::Rng) -> Value {
+    match random.u8(..4) {
+        0 => json!({ "per_connection_buffer_limit_bytes": random.choice([1024, 16_384, 4_000_000]) }),
+        _ => json!({}),
+    }
+}
+
+/// What a cluster hands on, if anything.
+fn cluster_options(random: &mut fastrand::Rng) -> Value {
+    let socket = match random.u8(..4) {
+        0 => raw_buffer(),
+        1 => internal_upstream(&[]),
+        2 => internal_upstream(&[("host", "host"), ("cluster", "cluster"), ("missing", "host")]),
+        _ => return metadata(json!({ "cluster": { "of": "no transport" } })),
+    };
+    metadata(json!({ "cluster": { "of": "this hop" } })).with(json!({ "transport_socket": socket }))
 }
 
 /// Writes beside reading, so that large amounts in both directions cannot block each other.
