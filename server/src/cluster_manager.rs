@@ -251,12 +251,12 @@ impl ClusterManager {
     /// The first hosts of a version are there: if it was warming, it is used from now on.
     fn settled(&self, cluster: &Arc<SharedCluster>) {
         cluster.settle();
-        cluster.stats.discovery.warming_state.set(0);
         let mut state = self.lock();
         let is_it = |managed: &Managed| Arc::ptr_eq(&managed.cluster, cluster);
         if state.warming.get(&cluster.info.name).is_some_and(is_it)
             && let Some(managed) = state.warming.remove(&cluster.info.name)
         {
+            cluster.stats.discovery.warming_state.set(0);
             self.activate(&mut state, managed);
         }
     }
