@@ -34,7 +34,8 @@ struct Pump<'a> {
     to_downstream: Direction,
     first_ended: Option<Side>,
     flushing_upstream: bool,
-    last_words: Option<LastWords>,
+    /// Boxed, since few relays come to need it and all of them would carry it.
+    last_words: Option<Box<LastWords>>,
 }
 
 /// An upstream that failed a write, while what it has sent is still on its way.
@@ -131,7 +132,7 @@ impl Limits {
 impl Pump<'_> {
     fn poll(&mut self, cx: &mut Context<'_>, active: &mut bool) -> Poll<RelayEnd> {
         if let Some(end) = self.last_words.take() {
-            return self.poll_last_words(end, cx, active);
+            return self.poll_last_words(*end, cx, active);
         }
         for side in [Side::Downstream, Side::Upstream] {
             if let Poll::Ready(Err(failure)) = self.poll_direction(side, cx, active) {
@@ -176,7 +177,7 @@ impl Pump<'_> {
     ) -> Poll<RelayEnd> {
         let failure = match self.poll_direction(Side::Upstream, cx, active) {
             Poll::Pending => {
-                self.last_words = Some(LastWords { failure, after_end });
+                self.last_words = Some(Box::new(LastWords { failure, after_end }));
                 return Poll::Pending;
             }
             Poll::Ready(Err(better)) if better.side == Side::Upstream => better,
