@@ -1,5 +1,10 @@
 //! Bytes, memory and flow control.
 
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
+
 use proptest::prelude::*;
 
 use super::*;
@@ -272,6 +277,34 @@ async fn an_upstream_flush_is_told() {
         *heard.events.borrow(),
         ["Upstream ended", "Downstream ended", "flush started", "flush finished"]
     );
+}
+
+/// A waker that remembers.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_never_has_to_wait_gives_way_to_others() {
+    const SENT: usize = 2 * 1024 * 1024;
+    let (mut client, mut server) = (user_space(2 * SENT), user_space(2 * SENT));
+    client.far.write_all(&vec![7; SENT]).await.unwrap();
+    let heard = Heard::default();
+    let mut relay = pin!(relay(&mut client.near, &mut server.near, RelayOptions::default(), &heard));
+    let woken = Arc::<Woken>::default();
+    let waker = Waker::from(Arc::clone(&woken));
+    for turn in 1..=4 {
+        woken.0.store(false, Ordering::Relaxed);
+        assert!(relay.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        let moved = usize::try_from(heard.counts.upstream_written.get()).unwrap();
+        assert!((turn * 256 * 1024..turn * 512 * 1024).contains(&moved), "{moved} bytes after turn {turn}");
+        assert!(woken.0.load(Ordering::Relaxed), "it wants to go on");
+    }
 }
 
 #[test]
