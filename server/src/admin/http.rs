@@ -80,6 +80,7 @@ impl AdminServer {
 
     /// Serves until it is dropped. Needs a `LocalSet` or a local runtime.
     pub async fn serve(self, registry: Arc<AdminRegistry>) {
+        let mut complained = false;
         loop {
             let accepted = match &self.socket {
                 Socket::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
@@ -91,10 +92,15 @@ impl AdminServer {
                     tokio::task::spawn_local(serve_connection(stream, Arc::clone(&registry)));
                 }),
             };
-            if let Err(error) = accepted {
-                tracing::warn!(target: "admin", "cannot accept a connection: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+            let Err(error) = accepted else {
+                complained = false;
+                continue;
+            };
+            // Said once until it works again: where descriptors run out, this may go on for hours.
+            if !std::mem::replace(&mut complained, true) {
+                tracing::warn!(target: "admin", "cannot accept connections, will try again: {error}");
             }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 }
