@@ -124,6 +124,10 @@ fn address_of(config: &config::Address, path: &ConfigPath) -> Result<Address, Bu
                     format!("Unknown address resolver: {}", socket.resolver_name),
                 ));
             }
+            if socket.protocol == config::Protocol::Udp {
+                let message = "UDP endpoints are not implemented yet";
+                return Err(BuildError::at(path.field("protocol"), message));
+            }
             if socket.named_port.is_some() {
                 return Err(error("named_port", "IP resolver can't handle a named port".to_owned()));
             }

@@ -18,6 +18,7 @@ fn static_clusters_need_addresses() {
     insta::assert_snapshot!(refused(&socket("address: localhost, port_value: 1")), @"clusters[0].load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address: malformed IP address: localhost. Consider setting resolver_name or setting cluster type to 'STRICT_DNS' or 'LOGICAL_DNS'");
     insta::assert_snapshot!(refused(&socket("address: 127.0.0.1, port_value: 1, resolver_name: x")), @"clusters[0].load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.resolver_name: Unknown address resolver: x. Consider setting resolver_name or setting cluster type to 'STRICT_DNS' or 'LOGICAL_DNS'");
     insta::assert_snapshot!(refused(&socket("address: 127.0.0.1, named_port: http")), @"clusters[0].load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.named_port: IP resolver can't handle a named port. Consider setting resolver_name or setting cluster type to 'STRICT_DNS' or 'LOGICAL_DNS'");
+    insta::assert_snapshot!(refused(&socket("protocol: UDP, address: 127.0.0.1, port_value: 1")), @"clusters[0].load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.protocol: UDP endpoints are not implemented yet");
     insta::assert_snapshot!(refused(&endpoint("{}")), @"clusters[0].load_assignment.endpoints[0].lb_endpoints[0].endpoint.address: Address must be set. Consider setting resolver_name or setting cluster type to 'STRICT_DNS' or 'LOGICAL_DNS'");
 }
 
