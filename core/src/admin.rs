@@ -91,6 +91,7 @@ impl AdminResponse {
         let mut serializer = serde_json::Serializer::with_formatter(&mut body, formatter);
         let written = serde::Serialize::serialize(value, &mut serializer);
         debug_assert!(written.is_ok(), "a JSON value can always be written to memory");
+        body.push(b'\n');
         let body = String::from_utf8_lossy(&body).into_owned();
         Self { status: 200, content_type: "application/json", body }
     }

@@ -16,6 +16,9 @@ pub enum Mode {
     Serve,
     /// Check the configuration, then exit.
     Validate,
+    /// Start up to the point where traffic would be served, then exit.
+    #[value(name = "init_only")]
+    InitOnly,
 }
 
 /// Whose behaviour decides where we differ on purpose.
@@ -24,6 +27,9 @@ pub enum Compat {
     /// Exactly Envoy's: every intended difference that changes traffic is off.
     Envoy,
 }
+
+/// More threads than any machine has cores; each costs memory before the first connection.
+const MAX_WORKERS: u32 = 4096;
 
 /// How draining connections are spread over the drain time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -61,8 +67,8 @@ pub struct Options {
     #[arg(long, value_enum, default_value = "serve")]
     pub mode: Mode,
     /// Number of worker threads (default: the number of cores)
-    #[arg(long)]
-    pub concurrency: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_WORKERS)))]
+    pub concurrency: Option<u32>,
     /// Log level: trace, debug, info, warning, error, critical, off
     #[arg(short = 'l', long, default_value = "info")]
     pub log_level: LogLevel,
@@ -117,6 +123,9 @@ pub struct Options {
     /// Behave exactly as Envoy where we would differ on purpose (see docs/differences.md)
     #[arg(long, value_enum)]
     pub compat: Option<Compat>,
+    /// Print the hot restart compatibility version: there is no hot restart
+    #[arg(long)]
+    pub hot_restart_version: bool,
     /// List the extensions that are linked: category, name, type URL, crate
     #[arg(long)]
     pub list_extensions: bool,
@@ -150,9 +159,6 @@ struct Ignored {
     /// There is no hot restart
     #[arg(long)]
     restart_epoch: Option<u32>,
-    /// There is no hot restart
-    #[arg(long)]
-    hot_restart_version: bool,
     /// There is no hot restart
     #[arg(long)]
     skip_hot_restart_on_no_parent: bool,
@@ -219,7 +225,7 @@ impl Options {
     /// How many workers to run; never 0.
     pub fn workers(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        self.concurrency.unwrap_or_else(cores).max(1)
+        self.concurrency.map_or_else(cores, |count| count as usize).max(1)
     }
 
     /// How long draining may take.
@@ -261,7 +267,7 @@ impl Options {
             "drain_time": format!("{}s", self.drain_time_s),
             "drain_strategy": match self.drain_strategy { DrainStrategy::Gradual => "Gradual", DrainStrategy::Immediate => "Immediate" },
             "parent_shutdown_time": format!("{}s", self.parent_shutdown_time_s),
-            "mode": match self.mode { Mode::Serve => "Serve", Mode::Validate => "Validate" },
+            "mode": match self.mode { Mode::Serve => "Serve", Mode::Validate => "Validate", Mode::InitOnly => "InitOnly" },
             "disable_hot_restart": true,
             "restart_epoch": self.ignored.restart_epoch.unwrap_or(0),
             "cpuset_threads": self.ignored.cpuset_threads,
@@ -308,7 +314,8 @@ mod tests {
     }
 
     #[test]
-    fn no_workers_means_one() {
+    fn no_workers_means_one_and_too_many_are_refused() {
         assert_eq!(parse(&["--concurrency", "0"]).unwrap().workers(), 1);
+        assert!(parse(&["--concurrency", "99999999999"]).unwrap_err().to_string().contains("99999999999"));
     }
 }

@@ -5,7 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use underpass_core::config::{Address, ConfigPath, Document, Report};
+use underpass_core::{
+    build_context::BuildError,
+    config::{Address, ConfigPath, Document, Report},
+};
 
 use crate::config::{
     bootstrap::Bootstrap,
@@ -52,6 +55,16 @@ pub fn check(bootstrap: &Bootstrap, document: &Document, report: &mut Report) {
         let names = cycle.names.join(" -> ");
         warn(report, &cycle.path, format!("this closes a cycle of internal hops: {names}"));
     }
+}
+
+/// The cluster that this process is a member of has to be there, as Envoy demands.
+pub fn local_cluster(bootstrap: &Bootstrap) -> Result<(), BuildError> {
+    let name = &bootstrap.cluster_manager.local_cluster_name;
+    if name.is_empty() || bootstrap.static_resources.clusters.iter().any(|cluster| cluster.name == *name) {
+        return Ok(());
+    }
+    let path = ConfigPath::root().field("cluster_manager").field("local_cluster_name");
+    Err(BuildError::at(path, format!("local cluster '{name}' must be defined")))
 }
 
 /// Somebody names somebody.

@@ -58,6 +58,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         println!("{}  version: {}", env!("CARGO_PKG_NAME").trim_end_matches("-server"), version::full());
         return ExitCode::SUCCESS;
     }
+    if options.hot_restart_version {
+        println!("disabled");
+        return ExitCode::SUCCESS;
+    }
     let extensions = match ExtensionSet::from_inventory() {
         Ok(extensions) => extensions,
         Err(error) => return fail(&error.to_string()),
@@ -124,7 +128,7 @@ fn refuse(mode: Mode, name: &str, message: &str) -> ExitCode {
         Mode::Validate => {
             tracing::error!(target: "main", critical = true, "error initializing configuration '{name}': {message}");
         }
-        Mode::Serve => {
+        Mode::Serve | Mode::InitOnly => {
             tracing::error!(target: "main", critical = true, "error initializing config '{name}'");
             tracing::info!(target: "main", "exiting");
             eprintln!("{message}");
@@ -139,10 +143,25 @@ fn fail(message: &str) -> ExitCode {
 }
 
 /// Help is no error; everything else exits with 1, as Envoy does (clap would exit with 2).
+///
+/// The last line says what is wrong, in one line: that is where people and scripts look.
 fn usage(error: &clap::Error) -> ExitCode {
-    // If the text cannot be printed there is nobody to read it.
-    let _ = error.print();
-    if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if !error.use_stderr() {
+        // If the text cannot be printed there is nobody to read it.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("'--help' lists all options");
+    eprintln!("{}", one_line(&error.to_string()));
+    ExitCode::FAILURE
+}
+
+/// What clap says of a wrong command line, without the usage that follows.
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let said =
+        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    said.collect::<Vec<_>>().join("; ")
 }
 
 /// One line for each extension: category, name, type URL, crate.
@@ -172,4 +191,21 @@ fn list(extensions: &ExtensionSet) -> String {
         )
     };
     rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(arguments: &[&str]) -> String {
+        let error = Options::parse_from_args([&["underpass"], arguments].concat()).unwrap_err();
+        one_line(&error.to_string())
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_explained_in_one_line() {
+        insta::assert_snapshot!(said(&["--no-such-flag"]), @"error: unexpected argument '--no-such-flag' found");
+        insta::assert_snapshot!(said(&["--mode", "check"]), @"error: invalid value 'check' for '--mode <MODE>'; [possible values: serve, validate, init_only]");
+        insta::assert_snapshot!(said(&["-l", "loud"]), @r#"error: invalid value 'loud' for '--log-level <LOG_LEVEL>': unknown log level "loud"; known: trace, debug, info, warning, error, critical, off"#);
+    }
 }

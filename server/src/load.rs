@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use underpass_core::{
-    config::{self, ConfigPath, Document, Reader, Report},
+    config::{self, ConfigPath, Document, NodeValue, Reader, Report},
     extension::ExtensionSet,
 };
 
@@ -43,6 +43,11 @@ pub enum LoadError {
         /// What the system says.
         error: io::Error,
     },
+    /// It is empty, or has nothing but comments.
+    #[error(
+        "{0} is empty: a configuration is a map of fields, such as static_resources; write {{}} for none"
+    )]
+    Empty(String),
     /// Something is wrong in it.
     #[error(transparent)]
     Report(#[from] Report),
@@ -72,7 +77,7 @@ fn read_tree(options: &Options) -> Result<Document, LoadError> {
         .map(read_file)
         .transpose()?;
     let inline = options.config_yaml.as_deref().filter(|text| !text.is_empty());
-    let inline = inline.map(|text| config::parse_yaml("--config-yaml", text)).transpose()?;
+    let inline = inline.map(|text| parse("--config-yaml", text)).transpose()?;
     match (file, inline) {
         (Some(base), Some(overlay)) => {
             Ok(Document { file: base.file.clone(), root: config::merge(&base.root, &overlay.root) })
@@ -89,7 +94,7 @@ fn read_file(path: &PathBuf) -> Result<Document, LoadError> {
     })?;
     let name = path.display().to_string();
     match String::from_utf8(text) {
-        Ok(text) => Ok(config::parse_yaml(&name, &text)?),
+        Ok(text) => parse(&name, &text),
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
             let message = format!("the file is not UTF-8: byte {at} is the first that is not");
@@ -98,6 +103,14 @@ fn read_file(path: &PathBuf) -> Result<Document, LoadError> {
                 error: io::Error::new(io::ErrorKind::InvalidData, message),
             })
         }
+    }
+}
+
+fn parse(name: &str, text: &str) -> Result<Document, LoadError> {
+    let document = config::parse_yaml(name, text)?;
+    match document.root.value {
+        NodeValue::Null => Err(LoadError::Empty(name.to_owned())),
+        _ => Ok(document),
     }
 }
 
@@ -124,6 +137,15 @@ mod tests {
     #[test]
     fn nothing_to_read_is_said() {
         assert!(load_texts(None, None).unwrap_err().contains("--config-path or --config-yaml"));
+    }
+
+    #[test]
+    fn a_file_without_content_is_no_configuration() {
+        for empty in ["", "# nothing\n", "null\n"] {
+            let error = load_texts(Some(empty), None).unwrap_err();
+            assert!(error.starts_with("x.yaml is empty"), "{error}");
+        }
+        assert!(load_texts(Some("{}"), None).is_ok());
     }
 
     #[test]

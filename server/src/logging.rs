@@ -185,8 +185,10 @@ impl Logging {
 
 /// Reads `upstream:debug,config:trace`.
 pub fn parse_components(text: &str) -> Result<Vec<(String, LogLevel)>, LoggingError> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
     text.split(',')
-        .filter(|part| !part.is_empty())
         .map(|part| {
             let (name, level) = part.split_once(':').ok_or_else(|| LoggingError::Form(part.to_owned()))?;
             Ok((name.to_owned(), level.parse()?))

@@ -127,6 +127,8 @@ impl Server {
             singletons: Singletons::default(),
             connection_ids: ConnectionIds::default(),
         });
+        problems.collect(runtime_layers::check(&bootstrap));
+        problems.collect(cross_checks::local_cluster(&bootstrap));
         let admin_address = problems.collect(admin_address(&bootstrap)).flatten();
         let extensions = problems.build_extensions(&bootstrap, &context);
         let clusters = problems.build_clusters(&bootstrap, &context)?;
@@ -173,9 +175,12 @@ impl Server {
             () = signals.stopped(self) => return Ok(()),
             () = self.lifecycle.stopped() => return Ok(()),
         }
+        if self.options.mode == Mode::InitOnly {
+            return Ok(());
+        }
         let workers = self.start_workers().await?;
         self.lifecycle.set_state(State::Live);
-        self.stats.initialized(&self.lifecycle);
+        self.stats.initialized(&self.lifecycle, &self.listeners);
         tracing::info!(target: "main", "all dependencies initialized; serving with {} workers", self.options.workers());
         let flush = tokio::task::spawn_local(flush_stats(
             self.store.clone(),

@@ -4,7 +4,7 @@
 
 use underpass_core::stats::{Counter, Gauge, Histogram, Scope, Unit};
 
-use crate::{lifecycle::Lifecycle, memory};
+use crate::{lifecycle::Lifecycle, listener_manager::ListenerManager, memory};
 
 /// Handles to `server.*`.
 pub struct ServerStats {
@@ -19,7 +19,9 @@ pub struct ServerStats {
     initialization_time: Histogram,
     /// Fields of the configuration that were ignored with a warning.
     pub static_unknown_fields: Counter,
+    total_connections: Gauge,
     _constant: Vec<Gauge>,
+    _never: Vec<Counter>,
 }
 
 impl ServerStats {
@@ -37,24 +39,31 @@ impl ServerStats {
             version: scope.gauge("version"),
             initialization_time: scope.histogram("initialization_time_ms", Unit::Milliseconds),
             static_unknown_fields: scope.counter("static_unknown_fields"),
+            total_connections: scope.gauge("total_connections"),
             // What dashboards look for and what is always so here.
-            _constant: ["hot_restart_epoch", "parent_connections", "total_connections"]
+            _constant: ["hot_restart_epoch", "parent_connections", "compilation_settings.fips_mode"]
                 .map(|name| scope.gauge(name))
                 .into(),
+            _never: ["dynamic_unknown_fields", "wip_protos", "dropped_stat_flushes"]
+                .map(|name| scope.counter(name))
+                .into(),
         };
+        // No certificate will expire.
+        scope.gauge("days_until_first_cert_expiring").set(u64::from(u32::MAX));
         stats.concurrency.set(concurrency as u64);
         stats.version.set(version_code());
         stats
     }
 
     /// Notes that the process is ready.
-    pub fn initialized(&self, lifecycle: &Lifecycle) {
+    pub fn initialized(&self, lifecycle: &Lifecycle, listeners: &ListenerManager) {
         self.initialization_time.record(u64::try_from(lifecycle.uptime().as_millis()).unwrap_or(u64::MAX));
-        self.update(lifecycle);
+        self.update(lifecycle, listeners);
     }
 
     /// Brings the gauges up to date; before they are shown.
-    pub fn update(&self, lifecycle: &Lifecycle) {
+    pub fn update(&self, lifecycle: &Lifecycle, listeners: &ListenerManager) {
+        self.total_connections.set(listeners.connections());
         let memory = memory::usage();
         self.memory_allocated.set(memory.allocated);
         self.memory_heap_size.set(memory.heap_size);

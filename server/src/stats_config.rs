@@ -88,11 +88,9 @@ fn buckets(config: &[HistogramBucketSettings], path: &ConfigPath) -> Result<Buck
     let bounds = |(index, settings): (usize, &HistogramBucketSettings)| {
         let at = path.index(index);
         let names = pattern(&settings.matcher, &at.field("match"))?;
-        let rising = settings.buckets.windows(2).all(|pair| pair[0] < pair[1]);
-        if !rising || settings.buckets.first().is_some_and(|first| *first <= 0.0) {
-            return Err(BuildError::at(at.field("buckets"), "bounds must be positive and rising"));
-        }
-        Ok(BucketBounds { names, bounds: settings.buckets.clone() })
+        let mut bounds = settings.buckets.clone();
+        bounds.sort_by(f64::total_cmp);
+        Ok(BucketBounds { names, bounds })
     };
     Ok(BucketSettings::new(config.iter().enumerate().map(bounds).collect::<Result<_, _>>()?))
 }
@@ -133,10 +131,10 @@ mod tests {
     }
 
     #[test]
-    fn bounds_must_rise() {
+    fn bounds_may_come_in_any_order() {
         let matcher = StringMatcher { prefix: Some("cluster.".into()), ..StringMatcher::default() };
         let settings = HistogramBucketSettings { matcher, buckets: vec![2.0, 1.0] };
-        let wrong = buckets(&[settings], &ConfigPath::root().field("x")).unwrap_err().to_string();
-        assert_eq!(wrong, "x[0].buckets: bounds must be positive and rising");
+        let read = buckets(&[settings], &ConfigPath::root()).unwrap();
+        assert!(format!("{read:?}").contains("[1.0, 2.0]"), "{read:?}");
     }
 }

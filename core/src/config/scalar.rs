@@ -87,6 +87,14 @@ pub(crate) fn number(text: &str, plain: bool) -> Option<f64> {
     integer(text, plain).map(|number| number as f64).or_else(|| float(text, plain))
 }
 
+/// Whether a plain scalar is a whole number, `true` or `false`, for which Envoy accepts no quotes-less text.
+///
+/// Envoy's YAML reader leaves numbers with a fraction as text.
+pub(crate) fn is_number_or_boolean(text: &str) -> bool {
+    let whole = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-'));
+    matches!(text, "true" | "false") || (whole(text) && integer(text, true).is_some())
+}
+
 /// A scalar without a field that says its type: what YAML and JSON agree on, else text.
 pub(crate) fn to_json(text: &str, plain: bool) -> serde_json::Value {
     if !plain {

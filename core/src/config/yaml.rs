@@ -141,7 +141,7 @@ impl TreeBuilder {
         let file = self.file;
         let root = self.root.unwrap_or_else(|| {
             let mark = Mark { line: 1, column: 1 };
-            Arc::new(Node { file: Arc::clone(&file), mark, value: NodeValue::Map(Vec::new()) })
+            Arc::new(Node { file: Arc::clone(&file), mark, value: NodeValue::Null })
         });
         Ok(Document { file, root })
     }

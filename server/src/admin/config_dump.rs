@@ -8,6 +8,18 @@ use underpass_core::admin::{Admin, AdminEndpoint, AdminRequest, AdminResponse};
 
 use super::AdminRegistry;
 
+/// The repeated fields of the sections, and the message that their elements are.
+const REPEATED: &[(&str, &str)] = &[
+    ("static_clusters", "ClustersConfigDump.StaticCluster"),
+    ("dynamic_active_clusters", "ClustersConfigDump.DynamicCluster"),
+    ("dynamic_warming_clusters", "ClustersConfigDump.DynamicCluster"),
+    ("static_listeners", "ListenersConfigDump.StaticListener"),
+    ("dynamic_listeners", "ListenersConfigDump.DynamicListener"),
+    ("static_secrets", "SecretsConfigDump.StaticSecret"),
+    ("dynamic_active_secrets", "SecretsConfigDump.DynamicSecret"),
+    ("dynamic_warming_secrets", "SecretsConfigDump.DynamicSecret"),
+];
+
 pub(super) fn add(registry: &Arc<AdminRegistry>) {
     let weak = Arc::downgrade(registry);
     let endpoint =
@@ -30,38 +42,60 @@ fn answer(sections: Vec<Value>, request: &AdminRequest) -> AdminResponse {
     };
     let mut configs = match request.parameter("resource") {
         Some(resource) => match pick(&sections, resource) {
-            Some(entries) => entries,
-            None => return AdminResponse::error(404, format!("{resource} not found in config dump\n")),
+            Ok(entries) => entries,
+            Err(answer) => return answer,
         },
         None => sections,
     };
     if let Some(name) = name {
-        configs = configs.into_iter().filter_map(|config| filter(config, &name)).collect();
+        match request.parameter("resource") {
+            Some(_) => configs.retain(|entry| has_name(entry, &name)),
+            None => configs.iter_mut().for_each(|section| filter(section, &name)),
+        }
     }
     if let Some(mask) = request.parameter("mask") {
         let paths: Vec<Vec<&str>> = mask.split(',').map(|path| path.split('.').collect()).collect();
+        configs.retain(|config| paths.iter().any(|path| config.get(path[0]).is_some()));
+        if configs.is_empty() {
+            let message = format!("FieldMask {mask} could not be successfully applied to any configs.");
+            return AdminResponse::error(400, message);
+        }
         configs.iter_mut().for_each(|config| keep(config, &paths));
     }
-    AdminResponse::json(&json!({ "configs": configs }))
+    // As protobuf prints a message whose only field is empty.
+    AdminResponse::json(&if configs.is_empty() { json!({}) } else { json!({ "configs": configs }) })
 }
 
-/// The elements of a repeated field, whichever section has it.
-fn pick(sections: &[Value], field: &str) -> Option<Vec<Value>> {
-    sections.iter().find_map(|section| section.get(field)?.as_array().cloned())
+/// The elements of a repeated field, whichever section has it, each with its `@type`.
+fn pick(sections: &[Value], field: &str) -> Result<Vec<Value>, AdminResponse> {
+    if let Some((_, message)) = REPEATED.iter().find(|(name, _)| *name == field) {
+        let elements = sections.iter().find_map(|section| section.get(field)?.as_array().cloned());
+        let mut elements = elements.unwrap_or_default();
+        let type_url = json!(format!("type.googleapis.com/envoy.admin.v3.{message}"));
+        for entry in elements.iter_mut().filter_map(Value::as_object_mut) {
+            entry.insert("@type".to_owned(), type_url.clone());
+        }
+        return Ok(elements);
+    }
+    Err(if sections.iter().any(|section| section.get(field).is_some()) {
+        let message = format!("{field} is not a repeated field. Use ?mask={field} to get only this field");
+        AdminResponse::error(400, message)
+    } else {
+        AdminResponse::error(404, format!("{field} not found in config dump"))
+    })
 }
 
-/// Keeps of a section the entries whose name matches; a section without entries has no name and is left out.
-fn filter(mut config: Value, name: &Regex) -> Option<Value> {
-    let matches = |entry: &Value| find_name(entry).is_some_and(|text| name.is_match(text));
-    if matches(&config) {
-        return Some(config);
+/// Keeps of a section the entries whose name matches; what is no entry has no name and stays.
+fn filter(section: &mut Value, name: &Regex) {
+    let Some(fields) = section.as_object_mut() else { return };
+    for entries in fields.values_mut().filter_map(Value::as_array_mut) {
+        entries.retain(|entry| has_name(entry, name));
     }
-    let mut any = false;
-    for field in config.as_object_mut()?.values_mut().filter_map(Value::as_array_mut) {
-        field.retain(|entry| matches(entry));
-        any |= !field.is_empty();
-    }
-    any.then_some(config)
+    fields.retain(|_, value| value.as_array().is_none_or(|entries| !entries.is_empty()));
+}
+
+fn has_name(entry: &Value, name: &Regex) -> bool {
+    find_name(entry).is_some_and(|text| name.is_match(text))
 }
 
 /// The name of an entry: its own, or that of the resource inside (`{"listener": {"name": …}}`).
@@ -91,6 +125,8 @@ fn keep(value: &mut Value, paths: &[Vec<&str>]) {
 mod tests {
     use super::*;
 
+    const LISTENER: &str = "type.googleapis.com/envoy.admin.v3.ListenersConfigDump.StaticListener";
+
     fn ask(query: &[(&str, &str)]) -> Value {
         let sections = vec![
             json!({ "@type": "Bootstrap", "bootstrap": { "node": { "id": "n" } } }),
@@ -109,17 +145,35 @@ mod tests {
         let picked = ask(&[("resource", "static_listeners"), ("mask", "listener.name")]);
         assert_eq!(
             picked["configs"],
-            json!([{ "listener": { "name": "a" } }, { "listener": { "name": "b" } }])
+            json!([
+                { "@type": LISTENER, "listener": { "name": "a" } },
+                { "@type": LISTENER, "listener": { "name": "b" } },
+            ])
         );
-        assert_eq!(ask(&[("resource", "nope")]), json!("nope not found in config dump\n"));
+        assert_eq!(ask(&[("resource", "dynamic_listeners")]), json!({}));
+        assert_eq!(ask(&[("resource", "nope")]), json!("nope not found in config dump"));
+        let single = "bootstrap is not a repeated field. Use ?mask=bootstrap to get only this field";
+        assert_eq!(ask(&[("resource", "bootstrap")]), json!(single));
+    }
+
+    #[test]
+    fn a_mask_selects_fields_of_the_sections_that_have_them() {
+        let masked = ask(&[("mask", "bootstrap.node.id")]);
+        assert_eq!(
+            masked["configs"],
+            json!([{ "@type": "Bootstrap", "bootstrap": { "node": { "id": "n" } } }])
+        );
+        let nothing = "FieldMask nope could not be successfully applied to any configs.";
+        assert_eq!(ask(&[("mask", "nope")]), json!(nothing));
     }
 
     #[test]
     fn a_name_selects_entries() {
         let named = ask(&[("name_regex", "b")]);
-        let expected =
-            json!([{ "@type": "Listeners", "static_listeners": [{ "listener": { "name": "b" } }] }]);
-        assert_eq!(named["configs"], expected);
+        let expected = json!({ "@type": "Listeners", "static_listeners": [{ "listener": { "name": "b" } }] });
+        assert_eq!(named["configs"][1], expected);
+        assert_eq!(named["configs"][0]["bootstrap"]["node"]["id"], "n", "what is no list stays");
+        assert_eq!(ask(&[("resource", "static_listeners"), ("name_regex", "c")]), json!({}));
     }
 
     #[test]

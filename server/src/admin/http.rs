@@ -1,6 +1,6 @@
 //! The admin interface on the wire: HTTP/1.1 on a TCP address or a unix pipe.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
@@ -22,6 +22,9 @@ use super::AdminRegistry;
 const MAX_BODY: usize = 1 << 20;
 /// How long a client may take for its headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A body of this kind has further parameters.
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Why the admin interface could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -135,16 +138,26 @@ async fn answer(registry: &AdminRegistry, request: Request<Incoming>) -> Respons
     let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
         return render(AdminResponse::error(413, "the body is too large or incomplete\n"), false);
     };
-    let query = head.uri.query().unwrap_or_default();
-    let request = AdminRequest {
-        query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
-        body: body.to_bytes().to_vec(),
-    };
+    let body = body.to_bytes().to_vec();
+    let mut query = parameters(head.uri.query().unwrap_or_default().as_bytes());
+    if head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == FORM) {
+        query.extend(parameters(&body));
+    }
+    let request = AdminRequest { query, body };
     let (method, path) = (head.method.as_str(), head.uri.path());
     tracing::debug!(target: "admin", "request: {method} {path}");
     // HEAD is answered like GET; hyper leaves the body out.
     let method = if method == "HEAD" { "GET" } else { method };
     render(registry.answer(method, path, &request), true)
+}
+
+/// Of a parameter that comes twice the first counts, as in Envoy.
+fn parameters(text: &[u8]) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for (name, value) in form_urlencoded::parse(text) {
+        found.entry(name.into_owned()).or_insert_with(|| value.into_owned());
+    }
+    found
 }
 
 fn render(answer: AdminResponse, keep_alive: bool) -> Response<Full<Bytes>> {
@@ -202,6 +215,17 @@ mod tests {
             );
             assert!(answer.contains("x-content-type-options: nosniff\r\nserver: envoy\r\n"), "{answer}");
             assert!(answer.ends_with(r#"{"a": "1", "b": "^x", "flag": ""}"#), "{answer}");
+        });
+    }
+
+    #[test]
+    fn parameters_come_in_the_path_or_as_a_form() {
+        on_a_server(async |address| {
+            let head = "POST /echo?a=1&a=2 HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 3\r\n";
+            let answer = ask(address, &format!("{head}content-type: {FORM}\r\n\r\nb=3")).await;
+            assert!(answer.ends_with(r#"{"a": "1", "b": "3"}"#), "{answer}");
+            let answer = ask(address, &format!("{head}\r\nb=3")).await;
+            assert!(answer.ends_with(r#"{"a": "1"}"#), "{answer}");
         });
     }
 

@@ -20,7 +20,7 @@ pub(super) fn add(registry: &Arc<AdminRegistry>, sources: &Arc<AdminSources>) {
     });
     registry.add_endpoint(endpoint.with_parameters(&[
         ("graceful", "ask clients to leave, and stop after the drain time"),
-        ("skip_exit", "with graceful: never stop"),
+        ("skip_exit", "do not stop the listeners; for use with graceful"),
         ("inboundonly", "only listeners whose traffic_direction is INBOUND"),
     ]));
 }
@@ -47,7 +47,8 @@ fn drain(listeners: &ListenerManager, request: &AdminRequest) -> AdminResponse {
     let skip_exit = request.parameter("skip_exit").is_some();
     let graceful = request.parameter("graceful").is_some();
     match (graceful, skip_exit) {
-        (false, true) => return AdminResponse::error(400, "skip_exit requires graceful\n"),
+        // Envoy accepts this and does nothing: skip_exit keeps it from stopping, and it drains nothing without graceful.
+        (false, true) => {}
         (true, _) => listeners.drain_gracefully(which, !skip_exit),
         (false, false) => listeners.stop_listeners(which),
     }

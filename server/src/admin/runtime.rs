@@ -51,7 +51,7 @@ fn modify(runtime: &Runtime, request: &AdminRequest) -> AdminResponse {
         return AdminResponse::error(503, "No admin layer specified");
     };
     if request.query.is_empty() {
-        let usage = "usage: /runtime_modify?key1=value1&key2=value2&keyN=valueN\n       an empty value removes a key\n";
+        let usage = "usage: /runtime_modify?key1=value1&key2=value2&keyN=valueN\n       or send the parameters as form values\nuse an empty value to remove a previously added override";
         return AdminResponse::error(400, usage);
     }
     let mut values: BTreeMap<_, _> = admin.values.clone();

@@ -38,7 +38,7 @@ pub(super) fn add(registry: &Arc<AdminRegistry>, sources: &Arc<AdminSources>) {
 }
 
 fn answer(sources: &AdminSources, request: &AdminRequest, format: Option<&str>) -> AdminResponse {
-    sources.server_stats.update(&sources.lifecycle);
+    sources.server_stats.update(&sources.lifecycle, &sources.listeners);
     sources.runtime_stats.update(&sources.server.runtime.snapshot());
     show(&sources.stats, request, format)
 }

@@ -10,8 +10,9 @@ use underpass_core::{
 };
 
 use super::membership::{AssignmentPolicy, HostAttributes, HostSpec, PlaceSpec};
-use crate::config::endpoint::{
-    ClusterLoadAssignment, Endpoint, HealthStatus, LbEndpoint, LocalityLbEndpoints,
+use crate::{
+    config::endpoint::{ClusterLoadAssignment, Endpoint, HealthStatus, LbEndpoint, LocalityLbEndpoints},
+    listener::address,
 };
 
 /// What Envoy adds to the error of an address that is none.
@@ -136,7 +137,11 @@ fn address_of(config: &config::Address, path: &ConfigPath) -> Result<Address, Bu
                 address.map_err(|_| error("address", format!("malformed IP address: {}", socket.address)))?;
             Ok(Address::Socket((ip, socket.port_value.unwrap_or(0)).into()))
         }
-        config::Address::Pipe(pipe) => Ok(Address::Pipe(Path::new(pipe.path.as_str()).into())),
+        config::Address::Pipe(pipe) => {
+            let path = path.field("pipe").field("path");
+            address::check_pipe_path(&pipe.path).map_err(|message| BuildError::at(path, message))?;
+            Ok(Address::Pipe(Path::new(pipe.path.as_str()).into()))
+        }
         config::Address::EnvoyInternalAddress(internal) => {
             Ok(Address::internal(internal.server_listener_name.as_str(), internal.endpoint_id.as_str()))
         }

@@ -224,9 +224,12 @@ impl Membership {
         stats.membership_excluded.set(sum(|set| set.hosts.excluded));
         let gone = old.subset_keys().filter(|key| !next.has_subset(key)).count() as u64;
         let new = next.subset_keys().filter(|key| !old.has_subset(key)).count() as u64;
-        self.policy.stats.lb_subsets_created.add(new * self.threads);
-        self.policy.stats.lb_subsets_removed.add(gone * self.threads);
-        self.policy.stats.lb_subsets_active.set(next.subset_keys().count() as u64 * self.threads);
+        // What never changes does not count as used.
+        if gone > 0 || new > 0 {
+            self.policy.stats.lb_subsets_created.add(new * self.threads);
+            self.policy.stats.lb_subsets_removed.add(gone * self.threads);
+            self.policy.stats.lb_subsets_active.set(next.subset_keys().count() as u64 * self.threads);
+        }
     }
 }
 

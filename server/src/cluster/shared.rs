@@ -73,6 +73,7 @@ impl SharedCluster {
     /// Its first hosts are there.
     pub(crate) fn settle(&self) {
         self.membership.settle();
+        self.stats.discovery.warming_state.set(0);
         self.settled.store(true, Ordering::Relaxed);
     }
 

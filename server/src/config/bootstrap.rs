@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use underpass_core::{
-    access_log::AccessLog,
     bootstrap_extension::BootstrapExtensionConfig,
-    config::{Address, ExtensionConfig, SocketOption},
+    config::{Address, ExtensionConfig},
 };
 
 use super::{
@@ -74,12 +73,4 @@ pub struct ClusterManager {
 pub struct Admin {
     /// Where the admin interface listens. Absent, the admin is there but cannot be reached.
     pub address: Option<Address>,
-    /// Loggers for requests to the admin interface.
-    pub access_log: Vec<AccessLog>,
-    /// A file for the same in the default format (deprecated in favour of `access_log`).
-    pub access_log_path: String,
-    /// Options of the listening socket.
-    pub socket_options: Vec<SocketOption>,
-    /// Whether connections to the admin interface do not count towards the global limit.
-    pub ignore_global_conn_limit: bool,
 }

@@ -88,8 +88,6 @@ pub struct Cluster {
     pub wait_for_warm_on_init: Option<bool>,
     /// Whether connections to a host end when it turns unhealthy.
     pub close_connections_on_host_health_failure: bool,
-    /// Whether a host that discovery dropped goes at once, even if health checks say that it lives.
-    pub ignore_health_on_host_removal: bool,
 }
 
 impl Cluster {

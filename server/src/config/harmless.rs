@@ -12,6 +12,11 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("envoy.config.core.v3.Node", "user_agent_build_version"),
     ("envoy.config.core.v3.Node", "user_agent_name"),
     ("envoy.config.core.v3.Node", "user_agent_version"),
+    // The admin interface logs its requests at level debug (--component-log-level admin:debug), and its connections never
+    // count towards the global limit.
+    ("envoy.config.bootstrap.v3.Admin", "access_log"),
+    ("envoy.config.bootstrap.v3.Admin", "access_log_path"),
+    ("envoy.config.bootstrap.v3.Admin", "ignore_global_conn_limit"),
     // How Envoy watches, measures and tunes itself.
     ("envoy.config.bootstrap.v3.Admin", "profile_path"),
     ("envoy.config.bootstrap.v3.Bootstrap", "application_log_config"),
@@ -37,10 +42,13 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("envoy.config.overload.v3.OverloadManager", "buffer_factory_config"),
     ("envoy.config.overload.v3.OverloadManager", "loadshed_points"),
     ("envoy.config.overload.v3.OverloadManager", "refresh_interval"),
+    // Connections are asked to leave when their listener changes or goes, and never by a failed health check.
+    ("envoy.config.listener.v3.Listener", "drain_type"),
     // These tune what is not there: active health checks, outlier detection, merging of endpoint updates, discovery of
     // original destinations.
     ("envoy.config.bootstrap.v3.ClusterManager", "outlier_detection"),
     ("envoy.config.cluster.v3.Cluster", "cleanup_interval"),
+    ("envoy.config.cluster.v3.Cluster", "ignore_health_on_host_removal"),
     ("envoy.config.cluster.v3.Cluster.CommonLbConfig", "ignore_new_hosts_until_first_hc"),
     ("envoy.config.cluster.v3.Cluster.CommonLbConfig", "update_merge_window"),
     ("envoy.config.endpoint.v3.ClusterLoadAssignment.Policy", "endpoint_stale_after"),

@@ -48,8 +48,6 @@ pub struct Listener {
     pub per_connection_buffer_limit_bytes: Option<u32>,
     /// Data for filters and formatters.
     pub metadata: Metadata,
-    /// What makes connections drain.
-    pub drain_type: DrainType,
     /// Whether clients or services of this host connect here.
     pub traffic_direction: TrafficDirection,
     /// Loggers for every connection, those that no filter chain served included.
@@ -128,17 +126,6 @@ pub struct SocketOptionsOverride {
 /// `envoy.config.listener.v3.Listener.InternalListenerConfig`; being there is all it says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub struct InternalListenerConfig {}
-
-/// `envoy.config.listener.v3.Listener.DrainType`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum DrainType {
-    /// When the listener changes or goes, and when the health check of the process is made to fail.
-    #[default]
-    Default,
-    /// Only when the listener changes or goes.
-    ModifyOnly,
-}
 
 /// `envoy.config.core.v3.TrafficDirection`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]

@@ -16,7 +16,7 @@ use super::{
     Bootstrap, HARMLESS,
     cluster::{Cluster, DiscoveryType},
     filter_chain::ConnectionSourceType,
-    listener::{ConnectionBalanceConfig, DrainType, ExactBalance, Listener, TrafficDirection},
+    listener::{ConnectionBalanceConfig, ExactBalance, Listener, TrafficDirection},
     load_balancing::{HashFunction, LbPolicy},
 };
 
@@ -60,10 +60,7 @@ fn a_listener_has_envoys_defaults() {
     assert_eq!(listener.buffer_limit_or_default(), 1_048_576);
     assert!(listener.reuse_port_or_default());
     assert!(listener.bind_to_port_or_default());
-    assert_eq!(
-        (listener.drain_type, listener.traffic_direction),
-        (DrainType::Default, TrafficDirection::Unspecified)
-    );
+    assert_eq!(listener.traffic_direction, TrafficDirection::Unspecified);
 }
 
 #[test]
@@ -72,7 +69,7 @@ fn a_listener_says_what_it_wants() {
         "{ name: l, address: { socket_address: { address: '::', port_value: 80, ipv4_compat: true } },
            additional_addresses: [ { address: { pipe: { path: /run/x, mode: 0o600 } }, socket_options: {} } ],
            listener_filters_timeout: 0s, bind_to_port: true, deprecated_v1: { bind_to_port: false },
-           enable_reuse_port: false, connection_balance_config: { exact_balance: {} }, drain_type: MODIFY_ONLY,
+           enable_reuse_port: false, connection_balance_config: { exact_balance: {} },
            traffic_direction: OUTBOUND, per_connection_buffer_limit_bytes: '4096',
            filter_chains: [ { name: c, filter_chain_match: { destination_port: 443, source_type: EXTERNAL,
              prefix_ranges: [ { address_prefix: 10.1.2.3, prefix_len: 8 } ], server_names: [ '*.example.com' ] } } ] }",
@@ -84,10 +81,7 @@ fn a_listener_says_what_it_wants() {
         listener.connection_balance_config,
         Some(ConnectionBalanceConfig::ExactBalance(ExactBalance {}))
     );
-    assert_eq!(
-        (listener.drain_type, listener.traffic_direction),
-        (DrainType::ModifyOnly, TrafficDirection::Outbound)
-    );
+    assert_eq!(listener.traffic_direction, TrafficDirection::Outbound);
     assert_eq!(listener.buffer_limit_or_default(), 4096);
     assert!(
         matches!(&listener.additional_addresses[0].address, Some(Address::Pipe(pipe)) if pipe.mode == 0o600)
@@ -160,7 +154,7 @@ fn the_process_says_what_it_wants() {
     let bootstrap = accept(
         "
 node: { id: n, cluster: c, locality: { zone: z }, metadata: { a: [1, x] } }
-admin: { address: { pipe: { path: '@admin' } }, ignore_global_conn_limit: true }
+admin: { address: { pipe: { path: '@admin' } } }
 stats_flush_interval: 60s
 stats_config:
   stats_tags: [ { tag_name: a, regex: '(b)' }, { tag_name: c, fixed_value: d } ]

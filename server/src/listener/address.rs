@@ -64,17 +64,21 @@ fn may_be_ipv4_compatible(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(v6) if v6.is_unspecified() || v6.to_ipv4_mapped().is_some())
 }
 
+/// Says what is wrong with the path of a pipe that does not fit into an address.
+pub(crate) fn check_pipe_path(name: &str) -> Result<(), String> {
+    if name.len() < MAX_PIPE_PATH {
+        return Ok(());
+    }
+    Err(format!("Path \"{name}\" exceeds maximum UNIX domain socket path size of {MAX_PIPE_PATH}."))
+}
+
 fn resolve_pipe(
     pipe: &Pipe,
     options: Vec<SocketOption>,
     path: &ConfigPath,
 ) -> Result<ListenAddress, BuildError> {
     let name: &str = &pipe.path;
-    if name.len() >= MAX_PIPE_PATH {
-        let message =
-            format!("Path \"{name}\" exceeds maximum UNIX domain socket path size of {MAX_PIPE_PATH}.");
-        return Err(BuildError::at(path.field("path"), message));
-    }
+    check_pipe_path(name).map_err(|message| BuildError::at(path.field("path"), message))?;
     if name.starts_with('@') && pipe.mode != 0 {
         return Err(BuildError::at(path.field("mode"), "Cannot set mode for Abstract AF_UNIX sockets"));
     }

@@ -51,6 +51,16 @@ impl<'r> NodeDeserializer<'r> {
         self.scalar(what).map_or("", |(text, _)| text)
     }
 
+    /// A text. A plain number, `true` or `false` is none for Envoy either; a plain `y` or `1.5` is.
+    pub(super) fn text(&self) -> &'r str {
+        let Some((text, plain)) = self.scalar("a text") else { return "" };
+        if plain && scalar::is_number_or_boolean(text) {
+            self.error(format_args!("expected a text, not `{text}`: write \"{text}\" with quotes"));
+            return "";
+        }
+        text
+    }
+
     pub(super) fn integer(&self, min: i128, max: i128) -> i128 {
         const WHAT: &str = "a whole number";
         let Some((text, plain)) = self.scalar(WHAT) else { return 0 };

@@ -52,9 +52,9 @@ fn json_is_yaml_too() {
 }
 
 #[test]
-fn an_empty_text_is_an_empty_message() {
-    assert_eq!(json(""), "{}");
-    assert_eq!(json("# nothing\n"), "{}");
+fn a_text_without_content_is_null() {
+    assert_eq!(json(""), "null");
+    assert_eq!(json("# nothing\n"), "null");
     assert_eq!(json("\u{feff}a: 1"), r#"{"a":1}"#);
 }
 

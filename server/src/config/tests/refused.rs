@@ -151,7 +151,7 @@ fn a_listener() {
     static_resources.listeners[0].filter_chain_matcher: Envoy knows this field, Underpass does not implement it yet
     static_resources.listeners[0].access_log[0]: `typed_config` is missing
     static_resources.listeners[0].listener_filters[0].filter_disabled: Envoy knows this field, Underpass does not implement it yet
-    static_resources.listeners[0].no_such_field: unknown field "no_such_field"; known: name, address, additional_addresses, internal_listener, stat_prefix, filter_chains, default_filter_chain, listener_filters, listener_filters_timeout, continue_on_listener_filters_timeout, per_connection_buffer_limit_bytes, metadata, drain_type, traffic_direction, access_log, socket_options, tcp_backlog_size, transparent, freebind, tcp_fast_open_queue_length, enable_reuse_port, reuse_port, connection_balance_config, max_connections_to_accept_per_socket_event, bind_to_port, deprecated_v1, use_original_dst, ignore_global_conn_limit, enable_mptcp
+    static_resources.listeners[0].no_such_field: unknown field "no_such_field"; known: name, address, additional_addresses, internal_listener, stat_prefix, filter_chains, default_filter_chain, listener_filters, listener_filters_timeout, continue_on_listener_filters_timeout, per_connection_buffer_limit_bytes, metadata, traffic_direction, access_log, socket_options, tcp_backlog_size, transparent, freebind, tcp_fast_open_queue_length, enable_reuse_port, reuse_port, connection_balance_config, max_connections_to_accept_per_socket_event, bind_to_port, deprecated_v1, use_original_dst, ignore_global_conn_limit, enable_mptcp
     "#
     );
 }

@@ -62,7 +62,7 @@ fn numbers_may_be_written_as_envoy_reads_them() {
 }
 
 #[test]
-fn booleans_are_those_of_envoys_yaml_reader_and_texts_stay_texts() {
+fn booleans_are_those_of_envoys_yaml_reader_and_texts_are_words_or_quoted() {
     let flag = |text: &str| everything(&format!("{{flag: {text}}}")).flag;
     assert!(["true", "True", "yes", "y", "ON", "'true'"].into_iter().all(flag));
     assert!(!["false", "no", "n", "Off", "FALSE"].into_iter().any(flag));
@@ -73,8 +73,13 @@ fn booleans_are_those_of_envoys_yaml_reader_and_texts_stay_texts() {
     ");
 
     let text = |text: &str| everything(&format!("{{some_text: {text}}}")).some_text;
-    assert_eq!(["y", "no", "010", "1.50", "true"].map(text), ["y", "no", "010", "1.50", "true"]);
+    assert_eq!(["y", "no", "1.50", "1a", "'010'"].map(text), ["y", "no", "1.50", "1a", "010"]);
     assert_eq!(text("'~'"), "~");
+    insta::assert_snapshot!(refused::<Everything>("{some_text: 5, list: [{some_text: true}, {some_text: 010}]}"), @r#"
+    f.yaml:1:13: error: some_text: expected a text, not `5`: write "5" with quotes
+    f.yaml:1:35: error: list[0].some_text: expected a text, not `true`: write "true" with quotes
+    f.yaml:1:54: error: list[1].some_text: expected a text, not `010`: write "010" with quotes
+    "#);
 }
 
 #[test]
