@@ -91,7 +91,7 @@ impl Environment {
         warnings: &RefCell<Vec<BuildError>>,
     ) -> Result<Built, BuildError> {
         refuse_what_is_not_implemented(config, path)?;
-        check_thresholds_per_host(&config.circuit_breakers, path)?;
+        limits::check_per_host(&config.circuit_breakers, path)?;
         let scope = self.server.stats.scope(&format!("cluster.{}", config.observability_name()));
         let context = BuildContext::new(&self.server, &scope, path.clone(), warnings);
         self.warn(config, &context);
@@ -248,27 +248,6 @@ fn refuse_what_is_not_implemented(config: &Cluster, path: &ConfigPath) -> Result
     if config.close_connections_on_host_health_failure {
         let message = "is not implemented yet: connections to a host stay when it turns unhealthy";
         return Err(BuildError::at(path.field("close_connections_on_host_health_failure"), message));
-    }
-    Ok(())
-}
-
-/// Envoy's rule for `per_host_thresholds`: they limit connections and nothing else.
-fn check_thresholds_per_host(
-    config: &circuit_breakers::CircuitBreakers,
-    path: &ConfigPath,
-) -> Result<(), BuildError> {
-    let path = path.field("circuit_breakers").field("per_host_thresholds");
-    for (index, thresholds) in config.per_host_thresholds.iter().enumerate() {
-        let limits_more = thresholds.max_pending_requests.is_some()
-            || thresholds.max_requests.is_some()
-            || thresholds.max_retries.is_some()
-            || thresholds.max_connection_pools.is_some()
-            || thresholds.track_remaining;
-        if limits_more {
-            let message =
-                "Unsupported field in per_host_thresholds: only priority and max_connections have a meaning";
-            return Err(BuildError::at(path.index(index), message));
-        }
     }
     Ok(())
 }

@@ -1,13 +1,17 @@
 //! The circuit breakers of a cluster, from its configuration and the runtime.
 
 use underpass_core::{
-    build_context::BuildContext,
+    build_context::{BuildContext, BuildError},
     cluster::{CircuitBreakers, Limits},
+    config::ConfigPath,
     runtime::RuntimeSnapshot,
 };
 
 use super::Inheritance;
-use crate::config::{circuit_breakers::RoutingPriority, cluster::Cluster};
+use crate::config::{
+    circuit_breakers::{self, RoutingPriority},
+    cluster::Cluster,
+};
 
 /// Connections of the version before go on counting where limits stay as they are.
 pub(super) fn circuit_breakers(
@@ -50,4 +54,25 @@ fn limits(config: &Cluster, priority: RoutingPriority, runtime: &RuntimeSnapshot
         connections_per_host: unlimited(Some(per_host).filter(|limit| *limit != u32::MAX)),
         track_remaining: thresholds.track_remaining,
     }
+}
+
+/// Envoy's rule for `per_host_thresholds`: they limit connections and nothing else.
+pub(super) fn check_per_host(
+    config: &circuit_breakers::CircuitBreakers,
+    path: &ConfigPath,
+) -> Result<(), BuildError> {
+    let path = path.field("circuit_breakers").field("per_host_thresholds");
+    for (index, thresholds) in config.per_host_thresholds.iter().enumerate() {
+        let limits_more = thresholds.max_pending_requests.is_some()
+            || thresholds.max_requests.is_some()
+            || thresholds.max_retries.is_some()
+            || thresholds.max_connection_pools.is_some()
+            || thresholds.track_remaining;
+        if limits_more {
+            let message =
+                "Unsupported field in per_host_thresholds: only priority and max_connections have a meaning";
+            return Err(BuildError::at(path.index(index), message));
+        }
+    }
+    Ok(())
 }

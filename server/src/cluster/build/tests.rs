@@ -63,3 +63,18 @@ fn a_bias_that_makes_no_sense_is_replaced_with_a_warning() {
     test.add(&format!("name: c\nlb_policy: LEAST_REQUEST\n{bias}")).unwrap();
     insta::assert_snapshot!(test.warnings.borrow()[0], @"clusters[0].least_request_lb_config: invalid active request bias -1, using 1.0");
 }
+
+#[test]
+fn limits_for_each_host_are_limits_of_connections() {
+    let limits =
+        |more: &str| format!("circuit_breakers: {{per_host_thresholds: [{{max_connections: 1{more}}}]}}");
+    assert_eq!(TestManager::new().add(&format!("name: c\n{}", limits(""))), Ok(true));
+    insta::assert_snapshot!(refused(&limits(", max_requests: 3")), @"clusters[0].circuit_breakers.per_host_thresholds[0]: Unsupported field in per_host_thresholds: only priority and max_connections have a meaning");
+}
+
+#[test]
+fn a_pipe_has_to_fit_into_an_address() {
+    let long = format!("{{address: {{pipe: {{path: /{}}}}}}}", "x".repeat(107));
+    let said = refused(&endpoint(&long));
+    assert!(said.ends_with("exceeds maximum UNIX domain socket path size of 108."), "{said}");
+}
