@@ -4,7 +4,7 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, mpsc},
     thread::JoinHandle,
     time::Duration,
 };
@@ -28,23 +28,27 @@ struct Threads {
 }
 
 impl Threads {
+    /// Starts the workers; returns when all of them listen.
     fn start(proxy: &Proxy) -> Self {
         proxy.manager.bind().unwrap();
         let stop = watch::Sender::new(false);
+        let (attached, listening) = mpsc::channel();
         let thread = |index| {
             let (server, manager) = (Arc::clone(&proxy.server.context), Arc::clone(&proxy.manager));
-            let mut stopped = stop.subscribe();
+            let (mut stopped, attached) = (stop.subscribe(), attached.clone());
             std::thread::spawn(move || {
                 stats::set_worker(index);
                 let mut runtime = Builder::new_current_thread();
                 let runtime = runtime.enable_all().build_local(LocalOptions::default()).unwrap();
                 runtime.block_on(async {
                     manager.attach(&Rc::new(Worker::new(index, server))).unwrap();
+                    attached.send(()).unwrap();
                     stopped.wait_for(|stop| *stop).await.unwrap();
                 });
             })
         };
-        let threads = (0..proxy.server.context.options.concurrency).map(thread).collect();
+        let threads: Vec<_> = (0..proxy.server.context.options.concurrency).map(thread).collect();
+        threads.iter().for_each(|_| listening.recv().unwrap());
         Self { stop, threads }
     }
 }
