@@ -1,15 +1,15 @@
 //! The process: built from a configuration, then served until it is told to stop.
 
-use std::{cell::RefCell, io, path::Path, process::ExitCode, sync::Arc};
+mod problems;
+mod signals;
 
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    task::LocalSet,
-};
+use std::{io, path::Path, process::ExitCode, sync::Arc};
+
+use tokio::task::LocalSet;
 use underpass_core::{
     address::Address,
-    bootstrap_extension::{BootstrapExtension, BootstrapExtensionConfig},
-    build_context::{BuildContext, BuildError},
+    bootstrap_extension::BootstrapExtension,
+    build_context::BuildError,
     config::{ConfigPath, Document, Report},
     extension::ExtensionSet,
     init::InitManager,
@@ -18,6 +18,7 @@ use underpass_core::{
     stats::Store,
 };
 
+use self::{problems::Problems, signals::Signals};
 use crate::{
     access_log_files::AccessLogFiles,
     admin::{self, AdminRegistry, AdminServer, AdminSources},
@@ -28,7 +29,7 @@ use crate::{
     cross_checks,
     lifecycle::{Lifecycle, State},
     listener,
-    listener_manager::{ListenerConfig, ListenerManager, Source},
+    listener_manager::ListenerManager,
     load::Loaded,
     logging::Logging,
     runtime_layers,
@@ -207,6 +208,19 @@ impl Server {
         started.map_err(|error| ServeError::System { what: "cannot start the workers", error })
     }
 
+    /// Opens the access logs and the process's own log anew, after they were moved away.
+    fn reopen_logs(&self) {
+        self.log_reopener()();
+    }
+
+    fn log_reopener(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let (access_logs, logging) = (Arc::clone(&self.access_logs), Arc::clone(&self.logging));
+        Arc::new(move || {
+            access_logs.reopen();
+            logging.reopen();
+        })
+    }
+
     fn start_admin(&self) -> Result<(), ServeError> {
         let sources = Arc::new(AdminSources {
             options: Arc::clone(&self.options),
@@ -217,7 +231,7 @@ impl Server {
             logging: Arc::clone(&self.logging),
             server_stats: Arc::clone(&self.stats),
             runtime_stats: runtime_layers::RuntimeStats::new(&self.context.stats),
-            reopen_logs: reopener(&self.access_logs, &self.logging),
+            reopen_logs: self.log_reopener(),
         });
         admin::add_endpoints(&self.admin, &sources);
         let Some(address) = &self.admin_address else {
@@ -241,14 +255,6 @@ fn admin_address(bootstrap: &Bootstrap) -> Result<Option<Address>, BuildError> {
     let resolved =
         configured.map(|address| listener::address::resolve(address, Vec::new(), &path)).transpose()?;
     Ok(resolved.map(|resolved| resolved.address))
-}
-
-fn reopener(access_logs: &Arc<AccessLogFiles>, logging: &Arc<Logging>) -> Arc<dyn Fn() + Send + Sync> {
-    let (access_logs, logging) = (Arc::clone(access_logs), Arc::clone(logging));
-    Arc::new(move || {
-        access_logs.reopen();
-        logging.reopen();
-    })
 }
 
 /// A file that cannot be written is no reason not to serve; Envoy says so and goes on, too.
@@ -275,142 +281,5 @@ async fn flush_stats(store: Store, interval: std::time::Duration) {
     loop {
         ticks.tick().await;
         store.merge_histograms();
-    }
-}
-
-/// What is wrong with a configuration, with the lines of the file it came from.
-struct Problems<'a> {
-    report: &'a mut Report,
-    document: &'a Document,
-}
-
-impl Problems<'_> {
-    fn error(&mut self, error: BuildError) {
-        let path = error.path.unwrap_or_default();
-        let location = self.document.locate(&path);
-        self.report.error(path, Some(location), error.message);
-    }
-
-    fn warnings(&mut self, warnings: Vec<BuildError>) {
-        for warning in warnings {
-            let path = warning.path.unwrap_or_default();
-            let location = self.document.locate(&path);
-            self.report.warning(path, Some(location), warning.message);
-        }
-    }
-
-    fn collect<T>(&mut self, result: Result<T, BuildError>) -> Option<T> {
-        result.map_err(|error| self.error(error)).ok()
-    }
-
-    fn build_extensions(
-        &mut self,
-        bootstrap: &Bootstrap,
-        server: &Arc<ServerContext>,
-    ) -> Vec<Arc<dyn BootstrapExtension>> {
-        let warnings = RefCell::default();
-        let context = BuildContext::new(server, &server.stats, ConfigPath::root(), &warnings);
-        let mut built = Vec::new();
-        for extension in &bootstrap.bootstrap_extensions {
-            let result = context.build(&extension.typed_config, BootstrapExtensionConfig::build);
-            built.extend(self.collect(result));
-        }
-        self.warnings(warnings.take());
-        built
-    }
-
-    fn build_clusters(
-        &mut self,
-        bootstrap: &Bootstrap,
-        server: &Arc<ServerContext>,
-    ) -> Option<Arc<ClusterManager>> {
-        let manager = self.collect(ClusterManager::new(server, &bootstrap.cluster_manager))?;
-        let path = ConfigPath::root().field("static_resources").field("clusters");
-        let warnings = RefCell::default();
-        for (index, cluster) in bootstrap.static_resources.clusters.iter().enumerate() {
-            let path = path.index(index);
-            let node = self.document.find(&path);
-            let added = manager.add_or_update(cluster, &path, &node, false, &warnings);
-            self.collect(added);
-        }
-        self.warnings(warnings.take());
-        manager.add_to_admin();
-        Some(manager)
-    }
-
-    fn build_listeners(
-        &mut self,
-        bootstrap: &Bootstrap,
-        server: &Arc<ServerContext>,
-    ) -> Arc<ListenerManager> {
-        let manager = ListenerManager::new(server, &bootstrap.overload_manager);
-        let path = ConfigPath::root().field("static_resources").field("listeners");
-        let warnings = RefCell::default();
-        for (index, message) in bootstrap.static_resources.listeners.iter().enumerate() {
-            let path = path.index(index);
-            let node = self.document.find(&path);
-            let config = ListenerConfig { message, node, path, source: Source::Static };
-            let added = manager.add_or_update(&config, &warnings);
-            self.collect(added);
-        }
-        self.warnings(warnings.take());
-        manager
-    }
-}
-
-/// The signals that mean something here.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    reopen: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            reopen: signal(SignalKind::user_defined1())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Serves signals until one of them ends the process.
-    async fn stopped(&mut self, server: &Server) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => {
-                    tracing::warn!(target: "main", "caught SIGTERM");
-                    if self.may_stop(server).await { return; }
-                }
-                _ = self.interrupt.recv() => {
-                    tracing::warn!(target: "main", "caught SIGINT");
-                    return;
-                }
-                _ = self.reopen.recv() => {
-                    tracing::info!(target: "main", "caught SIGUSR1: reopening logs");
-                    reopener(&server.access_logs, &server.logging)();
-                }
-                _ = self.hangup.recv() => {
-                    tracing::warn!(target: "main", "caught SIGHUP: ignored");
-                }
-            }
-        }
-    }
-
-    /// Whether TERM ends the process: at once, or with `drain_on_term` when the listeners are drained or TERM comes again.
-    async fn may_stop(&mut self, server: &Server) -> bool {
-        if !server.context.runtime.snapshot().feature(underpass_core::runtime::DRAIN_ON_TERM) {
-            return true;
-        }
-        server.lifecycle.set_state(State::Draining);
-        let drained = server.listeners.drain();
-        tokio::select! {
-            () = drained => {}
-            _ = self.terminate.recv() => tracing::warn!(target: "main", "caught SIGTERM again: stopping at once"),
-            _ = self.interrupt.recv() => tracing::warn!(target: "main", "caught SIGINT: stopping at once"),
-        }
-        true
     }
 }

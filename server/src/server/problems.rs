@@ -1,0 +1,96 @@
+//! Building what a configuration asks for, with every problem put where it stands in the file.
+
+use std::{cell::RefCell, sync::Arc};
+
+use underpass_core::{
+    bootstrap_extension::{BootstrapExtension, BootstrapExtensionConfig},
+    build_context::{BuildContext, BuildError},
+    config::{ConfigPath, Document, Report},
+    server::ServerContext,
+};
+
+use crate::{
+    cluster_manager::ClusterManager,
+    config::Bootstrap,
+    listener_manager::{ListenerConfig, ListenerManager, Source},
+};
+
+/// What is wrong with a configuration, with the lines of the file it came from.
+pub(super) struct Problems<'a> {
+    pub(super) report: &'a mut Report,
+    pub(super) document: &'a Document,
+}
+
+impl Problems<'_> {
+    fn error(&mut self, error: BuildError) {
+        let path = error.path.unwrap_or_default();
+        let location = self.document.locate(&path);
+        self.report.error(path, Some(location), error.message);
+    }
+
+    fn warnings(&mut self, warnings: Vec<BuildError>) {
+        for warning in warnings {
+            let path = warning.path.unwrap_or_default();
+            let location = self.document.locate(&path);
+            self.report.warning(path, Some(location), warning.message);
+        }
+    }
+
+    pub(super) fn collect<T>(&mut self, result: Result<T, BuildError>) -> Option<T> {
+        result.map_err(|error| self.error(error)).ok()
+    }
+
+    pub(super) fn build_extensions(
+        &mut self,
+        bootstrap: &Bootstrap,
+        server: &Arc<ServerContext>,
+    ) -> Vec<Arc<dyn BootstrapExtension>> {
+        let warnings = RefCell::default();
+        let context = BuildContext::new(server, &server.stats, ConfigPath::root(), &warnings);
+        let mut built = Vec::new();
+        for extension in &bootstrap.bootstrap_extensions {
+            let result = context.build(&extension.typed_config, BootstrapExtensionConfig::build);
+            built.extend(self.collect(result));
+        }
+        self.warnings(warnings.take());
+        built
+    }
+
+    pub(super) fn build_clusters(
+        &mut self,
+        bootstrap: &Bootstrap,
+        server: &Arc<ServerContext>,
+    ) -> Option<Arc<ClusterManager>> {
+        let manager = self.collect(ClusterManager::new(server, &bootstrap.cluster_manager))?;
+        let path = ConfigPath::root().field("static_resources").field("clusters");
+        let warnings = RefCell::default();
+        for (index, cluster) in bootstrap.static_resources.clusters.iter().enumerate() {
+            let path = path.index(index);
+            let node = self.document.find(&path);
+            let added = manager.add_or_update(cluster, &path, &node, false, &warnings);
+            self.collect(added);
+        }
+        self.warnings(warnings.take());
+        manager.add_to_admin();
+        Some(manager)
+    }
+
+    pub(super) fn build_listeners(
+        &mut self,
+        bootstrap: &Bootstrap,
+        server: &Arc<ServerContext>,
+    ) -> Arc<ListenerManager> {
+        let manager = ListenerManager::new(server, &bootstrap.overload_manager);
+        let path = ConfigPath::root().field("static_resources").field("listeners");
+        let warnings = RefCell::default();
+        for (index, message) in bootstrap.static_resources.listeners.iter().enumerate() {
+            let path = path.index(index);
+            let node = self.document.find(&path);
+            let config = ListenerConfig { message, node, path, source: Source::Static };
+            let added = manager.add_or_update(&config, &warnings);
+            self.collect(added);
+        }
+        self.warnings(warnings.take());
+        manager
+    }
+}
