@@ -22,7 +22,8 @@ use underpass_core::admin::{Admin, AdminEndpoint, AdminRequest, AdminResponse};
 pub use http::{AdminBindError, AdminServer};
 
 use crate::{
-    command_line::Options, lifecycle::Lifecycle, listener_manager::ListenerManager, logging::Logging,
+    command_line::Options, config::node::Node, lifecycle::Lifecycle, listener_manager::ListenerManager,
+    logging::Logging,
 };
 
 type Section = Box<dyn Fn() -> serde_json::Value + Send + Sync>;
@@ -73,6 +74,8 @@ impl AdminRegistry {
 pub struct AdminSources {
     /// The command line.
     pub options: Arc<Options>,
+    /// Who the process is, as the configuration says it.
+    pub node: Node,
     /// What the process is doing.
     pub lifecycle: Arc<Lifecycle>,
     /// The stats.

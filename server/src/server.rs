@@ -224,6 +224,7 @@ impl Server {
     fn start_admin(&self) -> Result<(), ServeError> {
         let sources = Arc::new(AdminSources {
             options: Arc::clone(&self.options),
+            node: self.bootstrap.node.clone(),
             lifecycle: Arc::clone(&self.lifecycle),
             stats: self.store.clone(),
             server: Arc::clone(&self.context),
@@ -235,7 +236,7 @@ impl Server {
         });
         admin::add_endpoints(&self.admin, &sources);
         let Some(address) = &self.admin_address else {
-            tracing::warn!(target: "main", "no admin address given, so no admin HTTP server started");
+            tracing::warn!(target: "main", "No admin address given, so no admin HTTP server started.");
             return Ok(());
         };
         let server = AdminServer::bind(address)?;

@@ -1,6 +1,6 @@
 //! The admin interface on the wire: HTTP/1.1 on a TCP address or a unix pipe.
 
-use std::{collections::BTreeMap, convert::Infallible, io, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, convert::Infallible, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
@@ -144,11 +144,25 @@ async fn answer(registry: &AdminRegistry, request: Request<Incoming>) -> Respons
         query.extend(parameters(&body));
     }
     let request = AdminRequest { query, body };
-    let (method, path) = (head.method.as_str(), head.uri.path());
+    let (method, path) = (head.method.as_str(), &*normalized(head.uri.path()));
     tracing::debug!(target: "admin", "request: {method} {path}");
     // HEAD is answered like GET; hyper leaves the body out.
     let method = if method == "HEAD" { "GET" } else { method };
     render(registry.answer(method, path, &request), true)
+}
+
+/// The path as Envoy's admin interface normalizes it: `//ready` is `/ready`.
+fn normalized(path: &str) -> Cow<'_, str> {
+    if !path.contains("//") {
+        return path.into();
+    }
+    let mut merged = String::with_capacity(path.len());
+    for next in path.chars() {
+        if next != '/' || !merged.ends_with('/') {
+            merged.push(next);
+        }
+    }
+    merged.into()
 }
 
 /// Of a parameter that comes twice the first counts, as in Envoy.
@@ -233,6 +247,8 @@ mod tests {
     fn garbage_does_not_hurt() {
         on_a_server(async |address| {
             ask(address, "\0\u{1}nonsense\r\n\r\n").await;
+            let answer = ask(address, "GET //echo HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
             let answer = ask(address, "GET /nope HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
             assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
         });

@@ -85,7 +85,7 @@ fn server_info(sources: &AdminSources) -> Value {
 }
 
 fn node(sources: &AdminSources) -> Value {
-    let node = &sources.server.node;
+    let (node, locality) = (&sources.server.node, &sources.node.locality);
     let extension = |extension: &underpass_core::extension::Registration| {
         json!({
             "name": extension.name,
@@ -98,7 +98,8 @@ fn node(sources: &AdminSources) -> Value {
     json!({
         "id": node.id,
         "cluster": node.cluster,
-        "locality": { "zone": node.zone },
+        "metadata": sources.node.metadata,
+        "locality": { "region": locality.region, "zone": node.zone, "sub_zone": locality.sub_zone },
         "user_agent_name": "underpass",
         "user_agent_build_version": {
             "version": version::numbers(),
