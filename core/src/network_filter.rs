@@ -8,6 +8,7 @@ use crate::{
     build_context::{BuildContext, BuildError},
     connection::{BoxFuture, Connection, ConnectionError},
     extension::Category,
+    stream_info::StreamInfo,
 };
 
 /// The configuration of a network filter.
@@ -50,6 +51,10 @@ pub trait NetworkFilter: Send + Sync {
         connection: Connection,
         next: Next<'a>,
     ) -> BoxFuture<'a, Result<(), ConnectionError>>;
+
+    /// A filter before this one turned a connection away. In Envoy, all filters of a connection exist before the first of
+    /// them looks at it; what they count or log for each connection is done here.
+    fn turned_away(&self, _info: &StreamInfo) {}
 }
 
 /// The rest of a filter chain.
@@ -69,5 +74,10 @@ impl<'a> Next<'a> {
             Some((filter, rest)) => filter.serve(connection, Next { rest }),
             None => Box::pin(std::future::ready(Ok(()))),
         }
+    }
+
+    /// Tells the rest of the chain that it will not see this connection.
+    pub fn turned_away(self, info: &StreamInfo) {
+        self.rest.iter().for_each(|filter| filter.turned_away(info));
     }
 }

@@ -89,8 +89,7 @@ impl EnvoyInternal {
         if is_closed(&mut client).await && client.unread() == 0 {
             return Err(immediate(context.address, Errno::INVAL.into()));
         }
-        let connected =
-            client.connected().await.is_ok() && !(hops > 1 && closes_a_turn_later(&mut client).await);
+        let connected = client.connected().await.is_ok() && !closes_soon_after(&mut client, hops).await;
         // A listener that answers and closes at once has been connected to.
         if !connected && client.unread() == 0 {
             return Err(ConnectError::Delayed(Errno::INVAL.into()));
@@ -127,14 +126,25 @@ async fn is_closed(client: &mut UserSpaceSocket) -> bool {
     poll_fn(|cx| Poll::Ready(client.poll_peer_gone(cx).is_ready())).await
 }
 
-/// Whether the listener closes the connection in the turn after the one in which it counts as connected. Envoy notices that
-/// on all but the first of several hops in a row: when the upstream behind three of them refuses, it logs `UR` for the
-/// first, and `UF` for the others and for the last listener.
-async fn closes_a_turn_later(client: &mut UserSpaceSocket) -> bool {
+/// Whether the listener closes the connection just after the moment in which it counts as connected. Envoy notices that on
+/// all but the first of several hops in a row: when the upstream behind three of them refuses, it logs `UR` for the first,
+/// and `UF` for the others and for the last listener. On the second hop it notices even a listener behind it that is absent,
+/// which takes a turn more; on the third it does not.
+async fn closes_soon_after(client: &mut UserSpaceSocket, hops: u32) -> bool {
+    let turns = match hops {
+        0 | 1 => return false,
+        2 => 2,
+        _ => 1,
+    };
+    let connected = async {
+        for _turn in 0..turns {
+            yield_now().await;
+        }
+    };
     tokio::select! {
         biased;
         () = poll_fn(|cx| client.poll_peer_gone(cx)) => true,
-        () = yield_now() => false,
+        () = connected => false,
     }
 }
 

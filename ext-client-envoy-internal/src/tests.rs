@@ -199,10 +199,12 @@ async fn the_first_of_several_hops_counts_as_connected_before_the_others() {
     let server = TestServer::default();
     LocalSet::new()
         .run_until(async {
-            for (hops_before, connects) in [(0, true), (1, false)] {
-                let (worker, _listener) = worker_with_listener(&server, "inner", |socket| {
+            for (hops_before, turns, connects) in
+                [(0, 3, true), (1, 3, false), (1, 4, false), (1, 5, true), (2, 3, false), (2, 4, true)]
+            {
+                let (worker, _listener) = worker_with_listener(&server, "inner", move |socket| {
                     spawn_local(async move {
-                        for _turn in 0..3 {
+                        for _turn in 0..turns {
                             yield_now().await;
                         }
                         drop(socket);
@@ -211,7 +213,7 @@ async fn the_first_of_several_hops_counts_as_connected_before_the_others() {
                 let downstream = server.stream(Address::internal_client(), Address::internal("outer", ""));
                 downstream.internal_hops.set(hops_before);
                 let outcome = connect(&server, &worker, Some(&downstream), Passthrough::default()).await;
-                assert_eq!(outcome.is_ok(), connects, "after {hops_before} hops");
+                assert_eq!(outcome.is_ok(), connects, "after {hops_before} hops and {turns} turns");
             }
         })
         .await;

@@ -1,6 +1,7 @@
 //! What happens to each connection.
 
 use std::{
+    rc::Rc,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -47,7 +48,9 @@ impl NetworkFilter for ConnectionLimitFilter {
             }
             let Some(_place) = self.take_place() else {
                 self.stats.limited_connections.inc();
+                let info = Rc::clone(&connection.info);
                 self.turn_away(connection).await;
+                next.turned_away(&info);
                 // The word that Envoy logs.
                 return Err(ConnectionError::Local("over_connection_limit".to_owned()));
             };

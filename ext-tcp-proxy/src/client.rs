@@ -66,7 +66,7 @@ impl EarlyData {
                 return error;
             }
         }
-        if !self.notices_reset && client.kernel_socket().is_some() {
+        if !self.notices_reset {
             std::future::pending::<()>().await;
         }
         gone(client).await

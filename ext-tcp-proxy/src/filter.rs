@@ -3,6 +3,7 @@
 use underpass_core::{
     connection::{BoxFuture, Connection, ConnectionError},
     network_filter::{NetworkFilter, Next},
+    stream_info::StreamInfo,
 };
 
 use crate::{session, settings::Settings};
@@ -25,5 +26,10 @@ impl NetworkFilter for TcpProxyFilter {
         _: Next<'a>,
     ) -> BoxFuture<'a, Result<(), ConnectionError>> {
         Box::pin(session::serve(&self.settings, connection))
+    }
+
+    fn turned_away(&self, info: &StreamInfo) {
+        self.settings.stats.downstream_cx_total.inc();
+        drop(self.settings.log.start(info));
     }
 }

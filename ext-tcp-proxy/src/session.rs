@@ -3,7 +3,10 @@
 use std::{future::pending, pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep_until},
+};
 use underpass_core::{
     cluster::{ClusterInfo, UpstreamConnection},
     connection::{Connection, ConnectionError},
@@ -99,6 +102,7 @@ impl<'a> Session<'a> {
         };
         note_upstream(&upstream, info);
         settings.log.connected(info);
+        reads_begin().await;
         let cluster = Arc::clone(&upstream.cluster);
         let traffic = RelayTraffic::new(&self.traffic, &cluster.stats, early_data.len());
         let options = self.relay_options(&cluster, early_data);
@@ -143,6 +147,14 @@ impl<'a> Session<'a> {
             time = time_up => return Err(Unconnected::TimeUp(time)),
         };
         Ok((connection, early.into_bytes()))
+    }
+}
+
+/// Envoy begins to read from the client when it is connected upstream, which takes effect in a later turn of its event
+/// loop. An internal listener that has closed by then has got nothing from the client.
+async fn reads_begin() {
+    for _turn in 0..2 {
+        yield_now().await;
     }
 }
 

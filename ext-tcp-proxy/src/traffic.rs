@@ -44,12 +44,12 @@ impl<'a> DownstreamTraffic<'a> {
     }
 
     fn written(&self, n: u64) {
-        add(&self.info.bytes_sent, n);
         self.stats.downstream_cx_tx_bytes_total.add(n);
     }
 }
 
-/// Counts both sides of one relay.
+/// Counts both sides of one relay. As in Envoy, what the logs show as sent is what was read from the other side, also when
+/// the connection fails before it is written; the stats count what was written.
 pub(crate) struct RelayTraffic<'a> {
     downstream: &'a DownstreamTraffic<'a>,
     cluster: &'a TrafficStats,
@@ -68,6 +68,7 @@ impl<'a> RelayTraffic<'a> {
         cluster: &'a TrafficStats,
         early: usize,
     ) -> Self {
+        add(&downstream.info.upstream.wire_bytes_sent, early as u64);
         Self {
             downstream,
             cluster,
@@ -82,6 +83,7 @@ impl<'a> RelayTraffic<'a> {
 impl Accounting for RelayTraffic<'_> {
     fn downstream_read(&self, n: u64) {
         self.downstream.read(n);
+        add(&self.downstream.info.upstream.wire_bytes_sent, n);
         add(&self.to_upstream, n);
     }
 
@@ -91,14 +93,15 @@ impl Accounting for RelayTraffic<'_> {
     }
 
     fn upstream_read(&self, n: u64) {
-        add(&self.downstream.info.upstream.wire_bytes_received, n);
+        let info = self.downstream.info;
+        add(&info.upstream.wire_bytes_received, n);
+        add(&info.bytes_sent, n);
         self.cluster.upstream_cx_rx_bytes_total.add(n);
         self.last_read.set(n);
         add(&self.to_downstream, n);
     }
 
     fn upstream_written(&self, n: u64) {
-        add(&self.downstream.info.upstream.wire_bytes_sent, n);
         self.cluster.upstream_cx_tx_bytes_total.add(n);
         subtract(&self.to_upstream, n);
     }

@@ -11,6 +11,10 @@ use super::BoxIo;
 /// That is what the kernel does when a socket is closed with bytes in it that nobody has read; here it happens as well
 /// when a listener filter has read them ahead. Otherwise the client would take its refusal for an orderly end.
 pub fn refuse(mut io: BoxIo) {
+    // A user-space socket tells by its being dropped; whoever has finished writing into it takes that for a usual end.
+    if io.user_space_socket().is_some() {
+        return;
+    }
     let mut first = [0];
     let mut first = ReadBuf::new(&mut first);
     let peeked = io.poll_peek(&mut Context::from_waker(Waker::noop()), &mut first);
@@ -27,7 +31,9 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::address::Address;
     use crate::io::LookAhead;
+    use crate::user_space_socket::{PairOptions, pair};
 
     /// How a client that sends this sees its end, after `ahead` bytes of it were read ahead.
     async fn end_of(sent: &[u8], ahead: usize) -> Option<ErrorKind> {
@@ -40,6 +46,15 @@ mod tests {
         }
         refuse(io);
         client.read(&mut [0]).await.err().map(|error| error.kind())
+    }
+
+    #[tokio::test]
+    async fn who_finished_writing_into_a_user_space_socket_sees_a_usual_end() {
+        let (mut client, server) = pair(PairOptions::new(Address::internal("inner", "")));
+        client.write_all(b"unwanted").await.unwrap();
+        client.shutdown().await.unwrap();
+        refuse(Box::new(server));
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
     }
 
     #[tokio::test]

@@ -35,6 +35,9 @@ pub(super) struct Direction {
     limit: usize,
     paused: bool,
     unflushed: bool,
+    /// Whether bytes were read since the relay was polled.
+    has_read_now: bool,
+    ended_with_bytes: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +79,8 @@ impl Direction {
             limit: limit.max(1),
             paused: false,
             unflushed: false,
+            has_read_now: false,
+            ended_with_bytes: false,
         }
     }
 
@@ -87,6 +92,11 @@ impl Direction {
     /// Whether the end of stream of the source was read.
     pub(super) fn has_ended(&self) -> bool {
         self.phase != Phase::Reading
+    }
+
+    /// Whether the last bytes came together with the end of stream.
+    pub(super) fn ended_with_bytes(&self) -> bool {
+        self.ended_with_bytes
     }
 
     /// Whether that end has been passed on too.
@@ -104,6 +114,7 @@ impl Direction {
         around: &mut Surroundings<'_>,
     ) -> Poll<Result<(), Failure>> {
         let mut moved = 0;
+        self.has_read_now = false;
         loop {
             let blocked = self.poll_write_pending(cx, around)?.is_pending();
             match self.phase {
@@ -246,9 +257,11 @@ impl Direction {
         *around.active = true;
         if n == 0 {
             self.phase = Phase::Ended;
+            self.ended_with_bytes = self.has_read_now;
             around.accounting.ended(self.from);
             return;
         }
+        self.has_read_now = true;
         match self.from {
             Side::Downstream => around.accounting.downstream_read(n as u64),
             Side::Upstream => around.accounting.upstream_read(n as u64),

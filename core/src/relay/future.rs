@@ -89,11 +89,14 @@ impl Future for Relay<'_> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RelayEnd> {
         let mut this = self.project();
         let mut active = false;
-        if let Poll::Ready(end) = this.pump.poll(cx, &mut active) {
-            return Poll::Ready(end);
-        }
+        let pumped = this.pump.poll(cx, &mut active);
         if active {
             this.limits.last_activity = Instant::now();
+        }
+        match pumped {
+            Poll::Ready(end @ RelayEnd::Failed { .. }) => return Poll::Ready(this.limits.overtake(end)),
+            Poll::Ready(end) => return Poll::Ready(end),
+            Poll::Pending => {}
         }
         // The timer is not moved with every byte: when it fires, it is set again for what is left.
         while let Some(mut timer) = this.timer.as_mut().as_pin_mut() {
@@ -115,6 +118,12 @@ impl Limits {
     fn next(&self) -> Option<Instant> {
         let idle = self.idle_timeout.map(|timeout| self.last_activity + timeout);
         idle.into_iter().chain(self.deadline).min()
+    }
+
+    /// A failure, unless a limit is reached in the same moment: hops with the same limit end together, each by its own, as
+    /// in Envoy. Timers count milliseconds.
+    fn overtake(&self, failure: RelayEnd) -> RelayEnd {
+        self.check(Instant::now() + Duration::from_millis(1)).err().unwrap_or(failure)
     }
 
     /// The end if a limit is reached, else the next moment at which one may be.
@@ -180,7 +189,7 @@ impl Pump<'_> {
                 self.last_words = Some(Box::new(LastWords { failure, after_end }));
                 return Poll::Pending;
             }
-            Poll::Ready(Err(better)) if better.side == Side::Upstream => better,
+            Poll::Ready(Err(better)) if better.side == Side::Upstream && !failure.says_all() => better,
             Poll::Ready(_) => failure,
         };
         Poll::Ready(failure.into_end(after_end))
@@ -223,8 +232,17 @@ impl Pump<'_> {
 
     /// Tells when downstream is closed both ways while bytes still wait for upstream, and when that is over.
     fn note_flush(&mut self) {
-        let flushing =
-            self.to_upstream.has_ended() && self.to_upstream.has_pending() && self.to_downstream.is_done();
+        let closed = self.to_upstream.has_ended() && self.to_downstream.is_done();
+        let flushing = closed && self.to_upstream.has_pending();
+        // Envoy writes in a later turn, so it finds bytes that came with the end of stream still there.
+        let has_flushed = closed
+            && self.first_ended == Some(Side::Upstream)
+            && self.to_upstream.is_done()
+            && self.to_upstream.ended_with_bytes();
+        if has_flushed && !flushing && !self.flushing_upstream {
+            self.accounting.upstream_flush_started();
+            self.accounting.upstream_flush_finished();
+        }
         if flushing && !self.flushing_upstream {
             self.accounting.upstream_flush_started();
         } else if !flushing && self.flushing_upstream {
@@ -239,6 +257,12 @@ fn reset_by(side: Side) -> Failure {
 }
 
 impl Failure {
+    /// Whether reading would tell nothing more: a user-space socket whose peer is gone reports that to whoever asks
+    /// first, and Envoy takes a write that fails like this for the end of it.
+    fn says_all(&self) -> bool {
+        self.error.kind() == ErrorKind::BrokenPipe
+    }
+
     fn into_end(self, after_end: bool) -> RelayEnd {
         RelayEnd::Failed { side: self.side, operation: self.operation, error: self.error, after_end }
     }

@@ -242,6 +242,10 @@ impl AsyncWrite for UserSpaceSocket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Too late to have finished before the other end went, which is what reading asks.
+        if self.writes().borrow().reader_gone {
+            return Poll::Ready(Ok(()));
+        }
         let reader = self.writes().borrow_mut().end_writes(Writer::Finished);
         wake(reader);
         Poll::Ready(Ok(()))

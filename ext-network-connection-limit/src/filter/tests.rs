@@ -11,7 +11,7 @@ use tokio::{
 use underpass_core::{
     network_filter::NetworkFilterConfig,
     runtime::Layer,
-    stream_info::SharedStreamInfo,
+    stream_info::{SharedStreamInfo, StreamInfo},
     testing::{self, TestServer},
 };
 
@@ -26,7 +26,11 @@ fn build(server: &TestServer, fields: &str) -> Result<Arc<dyn NetworkFilter>, St
 }
 
 /// The rest of the chain: holds the connection until it is told to let go.
-struct Hold(Notify);
+#[derive(Default)]
+struct Hold {
+    let_go: Notify,
+    turned_away: AtomicU64,
+}
 
 impl NetworkFilter for Hold {
     fn serve<'a>(
@@ -35,10 +39,14 @@ impl NetworkFilter for Hold {
         _: Next<'a>,
     ) -> BoxFuture<'a, Result<(), ConnectionError>> {
         Box::pin(async move {
-            self.0.notified().await;
+            self.let_go.notified().await;
             drop(connection);
             Ok(())
         })
+    }
+
+    fn turned_away(&self, _: &StreamInfo) {
+        self.turned_away.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -50,7 +58,7 @@ struct Chain {
 
 impl Chain {
     fn new(server: TestServer, fields: &str) -> Self {
-        let hold = Arc::new(Hold(Notify::new()));
+        let hold = Arc::new(Hold::default());
         let filters = Rc::new([build(&server, fields).unwrap(), Arc::clone(&hold) as _]);
         Self { server, hold, filters }
     }
@@ -92,8 +100,9 @@ async fn a_connection_over_the_limit_is_closed_until_a_place_is_free() {
             assert_eq!(second.read(&mut [0; 1]).await.unwrap(), 0);
             assert_eq!(info.downstream_local_close_reason.borrow().as_deref(), Some("over_connection_limit"));
             assert_eq!((chain.active(), chain.limited()), (1, 1));
+            assert_eq!(chain.hold.turned_away.load(Ordering::Relaxed), 1);
 
-            chain.hold.0.notify_waiters();
+            chain.hold.let_go.notify_waiters();
             first_served.await.unwrap().unwrap();
             assert_eq!(chain.active(), 0);
             let (_third, _, _served) = chain.connect().await;

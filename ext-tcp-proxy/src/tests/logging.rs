@@ -1,8 +1,9 @@
 //! When connections are logged.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use tokio::{io::AsyncReadExt, io::AsyncWriteExt, task::LocalSet};
+use underpass_core::address::Address;
 
 use super::toys::*;
 
@@ -31,6 +32,34 @@ async fn a_connection_may_be_logged_from_start_to_end() {
         "TcpConnectionEnd - attempts=1 rx=2 tx=0",
     ];
     assert_eq!(proxy.log(), expected);
+}
+
+/// Envoy's filters exist before the first of a chain looks at the connection.
+#[test]
+fn a_connection_that_another_filter_turned_away_is_counted_and_logged() {
+    let proxy = Proxy::new("");
+    let info = proxy.server.stream(Address::internal_client(), Address::internal("inner", ""));
+    proxy.filter.turned_away(&info);
+    assert_eq!(proxy.log(), ["TcpConnectionEnd - attempts=0 rx=0 tx=0"]);
+    assert_eq!(proxy.stat("downstream_cx_total"), 1);
+}
+
+/// As in Envoy, the log shows what was to be sent, the stats what was.
+#[tokio::test(flavor = "current_thread")]
+async fn bytes_that_could_not_be_written_any_more_are_logged_as_sent() {
+    let proxy = Proxy::new("");
+    LocalSet::new()
+        .run_until(async {
+            let (_, host) = proxy.cluster_in_hand("up");
+            drop(host);
+            let (mut client, served) = proxy.connect_inside();
+            client.write_all(b"hi").await.unwrap();
+            let info = Rc::clone(&served.info);
+            served.end().await;
+            assert_eq!(info.upstream.wire_bytes_sent.get(), 2);
+            assert_eq!(proxy.cluster_stat("up", "upstream_cx_tx_bytes_total"), 0);
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "current_thread")]

@@ -28,7 +28,7 @@ use self::clusters::{Opened, ToyCluster, ToyClusters};
 /// The filter with its clusters.
 pub(super) struct Proxy {
     pub(super) server: TestServer,
-    filter: Arc<dyn NetworkFilter>,
+    pub(super) filter: Arc<dyn NetworkFilter>,
     worker: Rc<Worker>,
     clusters: Rc<ToyClusters>,
 }

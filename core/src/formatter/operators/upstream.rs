@@ -137,6 +137,8 @@ fn strip_port(host: &str) -> &str {
         {
             name
         }
+        // Envoy takes the whole rest of an internal address for its port.
+        Some((scheme @ "envoy", _)) => scheme,
         _ => host,
     }
 }
@@ -178,7 +180,7 @@ mod tests {
             ("a.example", "a.example"),
             ("[::1]:80", "[::1]"),
             ("::1", "::1"),
-            ("envoy://inner/ep1", "envoy://inner/ep1"),
+            ("envoy://inner/ep1", "envoy"),
             ("/run/x.sock", "/run/x.sock"),
         ] {
             assert_eq!(strip_port(host), expected);

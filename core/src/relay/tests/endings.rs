@@ -259,3 +259,16 @@ async fn a_relay_can_be_stopped_by_dropping_it() {
     assert_eq!(read_what_comes(&mut server.far).await.1, Some(ConnectionReset));
     assert_eq!(read_what_comes(&mut client.far).await.1, Some(ConnectionReset));
 }
+
+/// Envoy logs no `UR` for an internal listener that has closed when the client's bytes come: the write fails first.
+#[tokio::test]
+async fn a_write_into_a_closed_user_space_socket_fails_as_a_write() {
+    let heard = Heard::default();
+    let play = async |mut client: BoxIo, server: BoxIo| {
+        drop(server);
+        client.write_all(b"late").await.unwrap();
+        read_what_comes(&mut client).await
+    };
+    let (end, _) = run(user_space(100), user_space(100), RelayOptions::default(), &heard, play).await;
+    assert_eq!(end, Ending::Failed(Upstream, Write, BrokenPipe));
+}

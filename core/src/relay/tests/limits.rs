@@ -124,3 +124,20 @@ async fn a_relay_that_ends_in_order_does_not_wait_for_its_timer() {
     .await;
     assert_eq!((end, after), (Ending::Finished(Side::Downstream), Duration::ZERO));
 }
+
+/// Envoy: where two hops have the same idle timeout, both count it, and neither takes the other's end for a failure.
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_is_reached_when_a_side_fails_counts() {
+    for (fails_after, expected) in [
+        (SECOND, Ending::IdleTimeout),
+        (SECOND / 2, Ending::Failed(Side::Upstream, Operation::Read, io::ErrorKind::ConnectionReset)),
+    ] {
+        let (end, after) = timed(idle_after(SECOND), &Heard::default(), async |_, server| {
+            sleep(fails_after).await;
+            server.reset();
+        })
+        .await;
+        assert_eq!(end, expected);
+        assert!(about(fails_after)(&after), "{after:?}");
+    }
+}

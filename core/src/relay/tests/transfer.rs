@@ -307,6 +307,26 @@ async fn a_connection_that_never_has_to_wait_gives_way_to_others() {
     }
 }
 
+/// Envoy writes in a later turn of its loop, so it always finds them waiting.
+#[tokio::test]
+async fn bytes_that_come_with_the_last_end_count_as_flushed() {
+    for (bytes, flushes) in [(3, 1), (0, 0)] {
+        let heard = Heard::default();
+        let play = async |mut client: BoxIo, mut server: BoxIo| {
+            server.shutdown().await.unwrap();
+            assert_eq!(read_to_end(&mut client).await.unwrap(), b"");
+            client.write_all(&[1; 3][..bytes]).await.unwrap();
+            client.shutdown().await.unwrap();
+            read_to_end(&mut server).await.unwrap().len()
+        };
+        let (end, seen) =
+            run(user_space(1000), user_space(1000), RelayOptions::default(), &heard, play).await;
+        assert_eq!((end, seen), (Ending::Finished(Side::Upstream), bytes));
+        let told = heard.events.borrow().iter().filter(|event| *event == "flush finished").count();
+        assert_eq!(told, flushes, "{bytes} bytes");
+    }
+}
+
 #[test]
 fn a_relay_is_small() {
     // One lives in the task of every connection; grow it knowingly.

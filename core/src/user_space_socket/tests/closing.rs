@@ -51,6 +51,16 @@ fn empty_writes_and_repeated_shutdowns_do_no_harm() {
     write(&mut client, b"");
 }
 
+/// A shutdown after the peer's close is too late to make that a usual end: Envoy logs `UR` for a client that finishes in
+/// this moment.
+#[test]
+fn finishing_after_the_peer_has_gone_leaves_a_reset_to_be_read() {
+    let (mut client, server) = small_pair(1024);
+    drop(server);
+    shutdown(&mut client);
+    assert_eq!(read_error(&mut client), ConnectionReset);
+}
+
 /// "peer close raises Read+Write+Closed": whoever waits for anything is told.
 #[test]
 fn a_close_wakes_whoever_waits() {

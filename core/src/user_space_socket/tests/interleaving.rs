@@ -136,7 +136,8 @@ impl World {
             }),
             Step::Shutdown => {
                 shutdown(&mut end);
-                self.models[at].finished |= !self.models[at].reset;
+                let model = &mut self.models[at];
+                model.finished |= !model.reset && !model.reader_gone;
                 self.writers[at].since = None;
             }
             Step::Reset => {
