@@ -78,8 +78,9 @@ impl UpstreamTransportSocketConfig for InternalUpstreamTransport {
             if !any_kind && !source.kind.is_known_to_envoy() {
                 let path = context.path().field("passthrough_metadata").index(index).field("kind");
                 let kind = source.kind.name();
-                // Envoy's words, with the message as protobuf prints it.
-                return Err(BuildError::at(path, format!("metadata type is not supported: {kind} {{\n}}")));
+                let message =
+                    format!("metadata type is not supported: {kind} {{}}; Envoy knows host and cluster");
+                return Err(BuildError::at(path, message));
             }
         }
         let inner =

@@ -7,8 +7,9 @@ use std::fmt;
 pub enum FormatError {
     /// What follows a `%` is no command.
     #[error(
-        "Incorrect configuration: {format}. Couldn't find valid command at position {position}; a command is \
-         %NAME%, %NAME(argument)% or %NAME(argument):length%, and a percent sign is %%"
+        "Incorrect configuration: {}. Couldn't find valid command at position {position}; a command is \
+         %NAME%, %NAME(argument)% or %NAME(argument):length%, and a percent sign is %%",
+        one_line(format)
     )]
     Syntax {
         /// The whole format string.
@@ -17,7 +18,10 @@ pub enum FormatError {
         position: usize,
     },
     /// No operator has that name.
-    #[error("Not supported field in StreamInfo: {name} (at position {position} of `{format}`){hint}")]
+    #[error(
+        "Not supported field in StreamInfo: {name} (at position {position} of `{}`){hint}",
+        one_line(format)
+    )]
     UnknownOperator {
         /// The name.
         name: String,
@@ -29,7 +33,7 @@ pub enum FormatError {
         hint: Hint,
     },
     /// The operator cannot use its argument or length.
-    #[error("{message} (at position {position} of `{format}`)")]
+    #[error("{message} (at position {position} of `{}`)", one_line(format))]
     Argument {
         /// What is wrong.
         message: String,
@@ -62,6 +66,11 @@ pub enum FormatError {
         /// Its type URL.
         type_url: String,
     },
+}
+
+/// Formats of access logs end with a newline, which would break the message in two.
+fn one_line(format: &str) -> String {
+    format.replace('\n', "\\n")
 }
 
 /// What may have been meant by an unknown name.

@@ -8,6 +8,7 @@ use crate::formatter::{FormatContext, Formatter, JsonFormatter, OperatorEntry, O
 fn wrong_formats_are_explained() {
     let error = |format: &str| Formatter::parse(format, &operators()).unwrap_err().to_string();
     insta::assert_snapshot!(error("a %NOPE(x)% b"), @"Not supported field in StreamInfo: NOPE (at position 2 of `a %NOPE(x)% b`)");
+    insta::assert_snapshot!(error("a\n%NOPE%\n"), @r"Not supported field in StreamInfo: NOPE (at position 2 of `a\n%NOPE%\n`)");
     insta::assert_snapshot!(error("%RESPONSE_FLAG%"), @"Not supported field in StreamInfo: RESPONSE_FLAG (at position 0 of `%RESPONSE_FLAG%`); did you mean %RESPONSE_FLAGS%?");
     insta::assert_snapshot!(error("%CEL(a)%"), @"Not supported field in StreamInfo: CEL (at position 0 of `%CEL(a)%`); Envoy knows it, this proxy does not implement it yet");
     insta::assert_snapshot!(error("abc %START_TIME"), @"Incorrect configuration: abc %START_TIME. Couldn't find valid command at position 4; a command is %NAME%, %NAME(argument)% or %NAME(argument):length%, and a percent sign is %%");
