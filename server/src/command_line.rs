@@ -271,6 +271,15 @@ impl Options {
             "disable_hot_restart": true,
             "restart_epoch": self.ignored.restart_epoch.unwrap_or(0),
             "cpuset_threads": self.ignored.cpuset_threads,
+            "base_id_path": self.ignored.base_id_path.clone().unwrap_or_default(),
+            "use_dynamic_base_id": self.ignored.use_dynamic_base_id,
+            "skip_hot_restart_on_no_parent": self.ignored.skip_hot_restart_on_no_parent,
+            "skip_hot_restart_parent_stats": self.ignored.skip_hot_restart_parent_stats,
+            "enable_mutex_tracing": self.ignored.enable_mutex_tracing,
+            "enable_core_dump": self.ignored.enable_core_dump,
+            "enable_fine_grain_logging": self.ignored.enable_fine_grain_logging,
+            "log_stacktrace_single_entry": self.ignored.log_stacktrace_single_entry,
+            "skip_deprecated_logs": self.ignored.skip_deprecated_logs,
             "disabled_extensions": [],
             "stats_tag": self.stats_tag,
         })
@@ -306,6 +315,12 @@ mod tests {
     fn an_option_without_effect_is_named() {
         let options = parse(&["--restart-epoch", "1", "--enable-core-dump"]).unwrap();
         assert_eq!(options.ignored_options, ["--restart-epoch", "--enable-core-dump"]);
+    }
+
+    #[test]
+    fn server_info_names_every_option_that_was_given() {
+        let shown = parse(&["--enable-core-dump", "--drain-time-s", "7"]).unwrap().to_json();
+        assert_eq!((&shown["enable_core_dump"], &shown["drain_time"]), (&true.into(), &"7s".into()));
     }
 
     #[test]
