@@ -25,21 +25,25 @@ impl NetworkFilter for Hello {
     }
 }
 
-/// What a client from this address gets to read.
-fn visit(server: &TestServer, config: &str, remote: &str) -> String {
+/// The filter, built as the engine would, and the end of its chain.
+fn chain(server: &TestServer, config: &str) -> [Arc<dyn NetworkFilter>; 2] {
     let config = testing::read::<dyn NetworkFilterConfig>(&format!("{TYPE}\n{config}")).unwrap();
     let filter = server.build("listener.test", |context| config.build(context)).unwrap();
-    let chain: [Arc<dyn NetworkFilter>; 2] = [filter, Arc::new(Hello)];
+    [filter, Arc::new(Hello)]
+}
+
+/// What a client from this address gets to read.
+fn visit(server: &TestServer, chain: &[Arc<dyn NetworkFilter>], remote: &str) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let (mut client, io) = pair(PairOptions::new(Address::internal("test", "")));
+        // Like a client that has said everything: what follows is the answer and the end.
+        client.shutdown().await.unwrap();
         let worker = server.worker();
         let local = Address::Socket("127.0.0.1:10000".parse().unwrap());
         let remote = Address::Socket(remote.parse().unwrap());
         let connection = server.connection(&worker, Box::new(io), remote, local);
-        Next::new(&chain).run(connection).await.unwrap();
-        // Like a client that has said everything: what follows is the answer and the end.
-        client.shutdown().await.unwrap();
+        Next::new(chain).run(connection).await.unwrap();
         let mut text = String::new();
         client.read_to_string(&mut text).await.unwrap();
         text
@@ -49,9 +53,9 @@ fn visit(server: &TestServer, config: &str, remote: &str) -> String {
 #[test]
 fn a_listed_address_comes_in_and_another_does_not() {
     let server = TestServer::default();
-    let config = "stat_prefix: door\nranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]";
-    assert_eq!(visit(&server, config, "10.1.2.3:5000"), "hello");
-    assert_eq!(visit(&server, config, "192.0.2.1:5000"), "");
+    let chain = chain(&server, "stat_prefix: door\nranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]");
+    assert_eq!(visit(&server, &chain, "10.1.2.3:5000"), "hello");
+    assert_eq!(visit(&server, &chain, "192.0.2.1:5000"), "");
     assert_eq!(server.counter("allow_list.door.allowed"), 1);
     assert_eq!(server.counter("allow_list.door.denied"), 1);
 }
