@@ -40,7 +40,7 @@ fn to_json(keys: &RuntimeSnapshot) -> Json {
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        other => format!("{}", other.to_json()),
+        other => other.to_json().to_string(),
     }
 }
 
