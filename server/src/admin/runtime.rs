@@ -40,7 +40,7 @@ fn to_json(keys: &RuntimeSnapshot) -> Json {
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        other => other.to_json().to_string(),
+        other => other.to_json(),
     }
 }
 
