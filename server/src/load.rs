@@ -110,7 +110,7 @@ fn parse(name: &str, text: &str) -> Result<Document, LoadError> {
     let document = config::parse_yaml(name, text)?;
     match document.root.value {
         NodeValue::Null => Err(LoadError::Empty(name.to_owned())),
-        _ => Ok(document),
+        _ => Ok(Document { root: config::known::complete_lists(BOOTSTRAP, &document.root), ..document }),
     }
 }
 

@@ -150,7 +150,7 @@ fn metadata_of_request_and_route_are_refused_as_in_envoy_if_that_is_asked_for() 
 #[test]
 fn yaml_is_read_with_merge_keys_and_with_texts_that_look_like_something_else() {
     let merged = GOOD
-        .replacen("static_resources:\n", "node: {id: n, cluster: 7}\nstatic_resources:\n", 1)
+        .replacen("static_resources:\n", "node: {id: n, cluster: y}\nstatic_resources:\n", 1)
         .replacen(
             "  - name: to_inner\n    type: STATIC\n",
             "  - &base\n    name: to_inner\n    type: STATIC\n",

@@ -17,6 +17,7 @@
 mod check;
 mod constraint;
 mod demand;
+mod lists;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use std::sync::OnceLock;
 
 pub use check::check;
 pub use constraint::{Constraint, Constraints};
+pub use lists::complete_lists;
 
 const TABLE: &str = include_str!("../../data/envoy-api.txt");
 
