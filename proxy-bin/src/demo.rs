@@ -19,6 +19,11 @@ const ADMIN: &str = "admin: {address: {socket_address: {address: 127.0.0.1, port
 const PAYLOAD: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Prints a line; a reader that has seen enough (`| head`) is no reason to fail.
+macro_rules! say {
+    ($($text:tt)*) => { drop(writeln!(io::stdout(), $($text)*)) };
+}
+
 /// Runs the demonstration; the exit code tells whether every byte came back.
 pub fn run() -> ExitCode {
     match demonstrate() {
@@ -49,18 +54,18 @@ fn through_the_proxy(directory: &Path) -> io::Result<()> {
     let mut proxy = Proxy::start(directory)?;
     let admin = proxy.wait_ready(&directory.join("admin"))?;
 
-    println!("client -> {LISTENER} (outbound_tcp_svc_19000)");
-    println!("       -> envoy://singleton_internal_encap/ (an internal listener: no kernel socket)");
-    println!("       -> {UPSTREAM} (an echo server of this demonstration)\n");
+    say!("client -> {LISTENER} (outbound_tcp_svc_19000)");
+    say!("       -> envoy://singleton_internal_encap/ (an internal listener: no kernel socket)");
+    say!("       -> {UPSTREAM} (an echo server of this demonstration)\n");
     let started = Instant::now();
     let came_back = round_trip()?;
     let milliseconds = started.elapsed().as_secs_f64() * 1000.0;
-    println!("sent {PAYLOAD} bytes; {came_back} came back unchanged, in {milliseconds:.1} ms\n");
+    say!("sent {PAYLOAD} bytes; {came_back} came back unchanged, in {milliseconds:.1} ms\n");
 
-    println!("what each hop counted:");
+    say!("what each hop counted:");
     let stats = get(admin, "/stats?usedonly&filter=_(cx_total|cx_rx_bytes_total|cx_tx_bytes_total)$")?;
     for line in stats.lines().filter(|line| !line.contains("admin") && !line.contains("worker_")) {
-        println!("  {line}");
+        say!("  {line}");
     }
     Ok(())
 }

@@ -29,7 +29,12 @@ mod timestamp;
 mod version;
 mod worker_thread;
 
-use std::{ffi::OsString, process::ExitCode, sync::Arc};
+use std::{
+    ffi::OsString,
+    io::{self, Write as _},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use underpass_core::{config::Report, extension::ExtensionSet};
 
@@ -55,11 +60,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return usage(&error),
     };
     if options.version {
-        println!("{}  version: {}", env!("CARGO_PKG_NAME").trim_end_matches("-server"), version::full());
+        say(&format!(
+            "{}  version: {}\n",
+            env!("CARGO_PKG_NAME").trim_end_matches("-server"),
+            version::full()
+        ));
         return ExitCode::SUCCESS;
     }
     if options.hot_restart_version {
-        println!("disabled");
+        say("disabled\n");
         return ExitCode::SUCCESS;
     }
     let extensions = match ExtensionSet::from_inventory() {
@@ -67,7 +76,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return fail(&error.to_string()),
     };
     if options.list_extensions {
-        print!("{}", list(&extensions));
+        say(&list(&extensions));
         return ExitCode::SUCCESS;
     }
     let logging = Logging::install(
@@ -96,7 +105,7 @@ fn start(options: Options, logging: Arc<Logging>, extensions: ExtensionSet) -> E
         (None, report) => refuse(mode, &name, &report.to_string()),
         (Some(_), report) if mode == Mode::Validate => {
             warn(&report);
-            println!("configuration '{name}' OK");
+            say(&format!("configuration '{name}' OK\n"));
             ExitCode::SUCCESS
         }
         (Some(server), report) => {
@@ -135,6 +144,11 @@ fn refuse(mode: Mode, name: &str, message: &str) -> ExitCode {
         }
     }
     ExitCode::FAILURE
+}
+
+/// Writes to standard output. A reader that has seen enough (`| head`) is no reason to fail.
+fn say(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
 }
 
 fn fail(message: &str) -> ExitCode {
