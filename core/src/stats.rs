@@ -40,7 +40,7 @@ pub use cells::set_worker;
 pub use counter::Counter;
 pub use gauge::{Gauge, GaugeHold};
 pub use histogram::{Bin, Bins, BucketBounds, BucketSettings, Histogram, Unit};
-pub use matcher::{NamePattern, StatsMatcher, Text};
+pub use matcher::StatsMatcher;
 pub use name::StatName;
 pub use scope::Scope;
 pub use snapshot::{HistogramView, Snapshot, Stat};

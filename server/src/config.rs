@@ -23,7 +23,6 @@ pub mod overload;
 pub mod runtime;
 pub mod socket;
 pub mod stats;
-pub mod string_matcher;
 #[cfg(test)]
 mod tests;
 

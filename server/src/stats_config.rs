@@ -3,10 +3,7 @@
 use underpass_core::{
     build_context::BuildError,
     config::ConfigPath,
-    stats::{
-        BucketBounds, BucketSettings, NamePattern, StatsMatcher, StoreOptions, TagRules, TagSpecifier,
-        TagValue, Text,
-    },
+    stats::{BucketBounds, BucketSettings, StatsMatcher, StoreOptions, TagRules, TagSpecifier, TagValue},
 };
 
 use crate::{
@@ -16,7 +13,6 @@ use crate::{
         stats::{
             HistogramBucketSettings, StatsConfig, StatsMatcher as MatcherConfig, TagSpecifier as TagConfig,
         },
-        string_matcher::StringMatcher,
     },
 };
 
@@ -25,10 +21,8 @@ pub fn store_options(bootstrap: &Bootstrap, options: &Options) -> Result<StoreOp
     let config = &bootstrap.stats_config;
     let path = ConfigPath::root().field("stats_config");
     let tags = tag_rules(config, options, &path.field("stats_tags"))?;
-    let matcher =
-        config.stats_matcher.as_ref().map(|matcher| stats_matcher(matcher, &path.field("stats_matcher")));
-    let buckets = buckets(&config.histogram_bucket_settings, &path.field("histogram_bucket_settings"))?;
-    Ok(StoreOptions { tags, matcher: matcher.transpose()?.unwrap_or_default(), buckets })
+    let matcher = config.stats_matcher.as_ref().map(stats_matcher).unwrap_or_default();
+    Ok(StoreOptions { tags, matcher, buckets: buckets(&config.histogram_bucket_settings) })
 }
 
 fn tag_rules(config: &StatsConfig, options: &Options, path: &ConfigPath) -> Result<TagRules, BuildError> {
@@ -64,62 +58,28 @@ fn command_line_tag(text: &str) -> Result<TagSpecifier, BuildError> {
     Ok(TagSpecifier { tag_name: name.to_owned(), value: TagValue::Fixed(value.to_owned()) })
 }
 
-fn stats_matcher(config: &MatcherConfig, path: &ConfigPath) -> Result<StatsMatcher, BuildError> {
-    let patterns = |list: &[StringMatcher], field: &str| {
-        let at = |index| path.field(field).field("patterns").index(index);
-        list.iter()
-            .enumerate()
-            .map(|(index, matcher)| pattern(matcher, &at(index)))
-            .collect::<Result<Vec<_>, _>>()
-    };
-    Ok(match config {
+fn stats_matcher(config: &MatcherConfig) -> StatsMatcher {
+    match config {
         MatcherConfig::RejectAll(true) => StatsMatcher::RejectAll,
         MatcherConfig::RejectAll(false) => StatsMatcher::AcceptAll,
-        MatcherConfig::InclusionList(list) => {
-            StatsMatcher::Include(patterns(&list.patterns, "inclusion_list")?)
-        }
-        MatcherConfig::ExclusionList(list) => {
-            StatsMatcher::Exclude(patterns(&list.patterns, "exclusion_list")?)
-        }
-    })
+        MatcherConfig::InclusionList(list) => StatsMatcher::Include(list.patterns.clone()),
+        MatcherConfig::ExclusionList(list) => StatsMatcher::Exclude(list.patterns.clone()),
+    }
 }
 
-fn buckets(config: &[HistogramBucketSettings], path: &ConfigPath) -> Result<BucketSettings, BuildError> {
-    let bounds = |(index, settings): (usize, &HistogramBucketSettings)| {
-        let at = path.index(index);
-        let names = pattern(&settings.matcher, &at.field("match"))?;
+fn buckets(config: &[HistogramBucketSettings]) -> BucketSettings {
+    let bounds = |settings: &HistogramBucketSettings| {
         let mut bounds = settings.buckets.clone();
         bounds.sort_by(f64::total_cmp);
-        Ok(BucketBounds { names, bounds })
+        BucketBounds { names: settings.matcher.clone(), bounds }
     };
-    Ok(BucketSettings::new(config.iter().enumerate().map(bounds).collect::<Result<_, _>>()?))
-}
-
-fn pattern(config: &StringMatcher, path: &ConfigPath) -> Result<NamePattern, BuildError> {
-    let text = |text: &String| Text::new(text, config.ignore_case);
-    let StringMatcher { exact, prefix, suffix, safe_regex, contains, .. } = config;
-    Ok(match (exact, prefix, suffix, contains, safe_regex) {
-        (Some(exact), ..) => NamePattern::Exact(text(exact)),
-        (_, Some(prefix), ..) => NamePattern::Prefix(text(prefix)),
-        (_, _, Some(suffix), ..) => NamePattern::Suffix(text(suffix)),
-        (_, _, _, Some(contains), _) => NamePattern::Contains(text(contains)),
-        (.., Some(regex)) => NamePattern::regex(&regex.regex).map_err(|error| {
-            BuildError::at(
-                path.field("safe_regex").field("regex"),
-                format!("not a regular expression: {error}"),
-            )
-        })?,
-        _ => {
-            return Err(BuildError::at(
-                path.clone(),
-                "one of exact, prefix, suffix, contains, safe_regex is required",
-            ));
-        }
-    })
+    BucketSettings::new(config.iter().map(bounds).collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use underpass_core::matcher::StringMatcher;
+
     use super::*;
 
     #[test]
@@ -132,9 +92,9 @@ mod tests {
 
     #[test]
     fn bounds_may_come_in_any_order() {
-        let matcher = StringMatcher { prefix: Some("cluster.".into()), ..StringMatcher::default() };
+        let matcher = StringMatcher::prefix("cluster.");
         let settings = HistogramBucketSettings { matcher, buckets: vec![2.0, 1.0] };
-        let read = buckets(&[settings], &ConfigPath::root()).unwrap();
+        let read = buckets(&[settings]);
         assert!(format!("{read:?}").contains("[1.0, 2.0]"), "{read:?}");
     }
 }

@@ -1,6 +1,7 @@
 use std::thread;
 
 use super::*;
+use crate::matcher::StringMatcher;
 
 fn names(store: &Store) -> Vec<String> {
     store.snapshot().counters.iter().map(|stat| stat.name.to_string()).collect()
@@ -131,7 +132,7 @@ fn a_gauge_goes_down_where_it_did_not_go_up() {
 
 #[test]
 fn a_rejected_stat_counts_nothing() {
-    let matcher = StatsMatcher::Exclude(vec![NamePattern::Prefix(Text::new("cluster.", false))]);
+    let matcher = StatsMatcher::Exclude(vec![StringMatcher::prefix("cluster.")]);
     let store = Store::with_options(1, StoreOptions { matcher, ..StoreOptions::default() });
     let counter = store.scope("cluster.up").counter("x");
     counter.inc();

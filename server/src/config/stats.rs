@@ -1,11 +1,10 @@
 //! Which stats there are and how they are tagged: `envoy.config.metrics.v3.StatsConfig`.
 
 use serde::Deserialize;
-
-use super::string_matcher::{ListStringMatcher, StringMatcher};
+use underpass_core::matcher::StringMatcher;
 
 /// `envoy.config.metrics.v3.StatsConfig`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct StatsConfig {
     /// Tags beside the usual ones.
@@ -38,7 +37,7 @@ pub struct TagSpecifier {
 }
 
 /// `envoy.config.metrics.v3.StatsMatcher`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StatsMatcher {
     /// Whether there are no stats.
@@ -49,13 +48,21 @@ pub enum StatsMatcher {
     InclusionList(ListStringMatcher),
 }
 
-/// `envoy.config.metrics.v3.HistogramBucketSettings`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+/// `envoy.type.matcher.v3.ListStringMatcher`: one of the patterns is enough.
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
+pub struct ListStringMatcher {
+    /// The patterns.
+    pub patterns: Vec<StringMatcher>,
+}
+
+/// `envoy.config.metrics.v3.HistogramBucketSettings`.
+#[derive(Debug, Clone, Deserialize)]
 pub struct HistogramBucketSettings {
     /// Which histograms.
     #[serde(rename = "match")]
     pub matcher: StringMatcher,
-    /// The upper bounds, rising.
+    /// The upper bounds.
+    #[serde(default)]
     pub buckets: Vec<f64>,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::stats::matcher::NamePattern;
+use crate::matcher::StringMatcher;
 
 /// Envoy's default upper bounds; the unit is that of the histogram.
 const DEFAULT_BOUNDS: [f64; 19] = [
@@ -31,7 +31,7 @@ const DEFAULT_BOUNDS: [f64; 19] = [
 #[derive(Debug, Clone)]
 pub struct BucketBounds {
     /// The names that these bounds are for.
-    pub names: NamePattern,
+    pub names: StringMatcher,
     /// The upper bounds, rising.
     pub bounds: Vec<f64>,
 }
@@ -39,7 +39,7 @@ pub struct BucketBounds {
 /// Which upper bounds each histogram has.
 #[derive(Debug)]
 pub struct BucketSettings {
-    special: Vec<(NamePattern, Arc<[f64]>)>,
+    special: Vec<(StringMatcher, Arc<[f64]>)>,
     default: Arc<[f64]>,
 }
 

@@ -1,10 +1,11 @@
 use super::*;
-use crate::stats::{BucketBounds, BucketSettings, NamePattern, Scope, Store, StoreOptions, Text, Unit};
+use crate::matcher::StringMatcher;
+use crate::stats::{BucketBounds, BucketSettings, Scope, Store, StoreOptions, Unit};
 
 /// A few stats of each kind; the scope keeps them.
 fn example() -> (Store, Scope) {
     // Few buckets, so that the pages below stay short.
-    let names = NamePattern::Prefix(Text::new("", false));
+    let names = StringMatcher::prefix("");
     let buckets =
         BucketSettings::new(vec![BucketBounds { names, bounds: vec![0.5, 32.0, 300_000.0, 1_800_000.0] }]);
     let store = Store::with_options(1, StoreOptions { buckets, ..StoreOptions::default() });

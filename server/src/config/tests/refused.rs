@@ -232,7 +232,7 @@ fn the_process() {
     stats_config.stats_matcher: one of reject_all, exclusion_list, inclusion_list must be set
     stats_config.stats_matcher: only one of reject_all, inclusion_list can be set
     stats_config.stats_matcher.exclusion_list.patterns: value must contain at least 1 item, not 0
-    stats_config.histogram_bucket_settings[0].match: value is required
+    stats_config.histogram_bucket_settings[0]: `match` is missing
     stats_config.histogram_bucket_settings[0].match.prefix: value length must be at least 1 character
     stats_config.histogram_bucket_settings[0].buckets[0]: value must be greater than 0, not 0
     stats_config.stats_tags[0]: only one of regex, fixed_value can be set (tag_value)
