@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use underpass_core::{
     build_context::{BuildContext, BuildError},
-    config::NonEmptyString,
+    config::{NonEmptyString, PassThroughTlvs},
     extension,
     listener_filter::{ListenerFilter, ListenerFilterConfig},
 };
@@ -78,27 +78,6 @@ pub enum TlvLocation {
     DynamicMetadata,
     /// In one filter-state object, `envoy.network.proxy_protocol.tlv`.
     FilterState,
-}
-
-/// `envoy.config.core.v3.ProxyProtocolPassThroughTLVs`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct PassThroughTlvs {
-    /// All, or those in the list.
-    pub match_type: PassTlvsMatchType,
-    /// The list of types.
-    pub tlv_type: Vec<u8>,
-}
-
-/// `ProxyProtocolPassThroughTLVs.PassTLVsMatchType`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum PassTlvsMatchType {
-    /// All types.
-    #[default]
-    IncludeAll,
-    /// The types in the list.
-    Include,
 }
 
 /// `envoy.config.core.v3.ProxyProtocolConfig.Version`.

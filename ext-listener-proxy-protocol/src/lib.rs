@@ -33,10 +33,7 @@ mod tlvs;
 mod v1;
 mod v2;
 
-pub use self::config::{
-    KeyValuePair, PassThroughTlvs, PassTlvsMatchType, ProxyProtocol, Rule, TlvLocation, ValueStringEncoding,
-    Version,
-};
+pub use self::config::{KeyValuePair, ProxyProtocol, Rule, TlvLocation, ValueStringEncoding, Version};
 
 #[cfg(test)]
 mod tests;

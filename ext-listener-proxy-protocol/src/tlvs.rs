@@ -8,15 +8,13 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use underpass_core::{
-    config::{Struct, Value},
+    config::{PassThroughTlvs, PassTlvsMatchType, Struct, Value},
     filter_state::{Entry, FilterStateObject, LifeSpan, SharedWithUpstream},
     proxy_protocol::Tlv,
     stream_info::StreamInfo,
 };
 
-use crate::config::{
-    KeyValuePair, PassThroughTlvs, PassTlvsMatchType, ProxyProtocol, TlvLocation, ValueStringEncoding,
-};
+use crate::config::{KeyValuePair, ProxyProtocol, TlvLocation, ValueStringEncoding};
 
 /// The namespace of the metadata where a rule names none.
 const NAMESPACE: &str = "envoy.filters.listener.proxy_protocol";

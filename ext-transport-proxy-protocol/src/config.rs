@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use underpass_core::{
     build_context::{BuildContext, BuildError},
-    config::{ByteString, ExtensionConfig},
+    config::{ByteString, ExtensionConfig, PassThroughTlvs, PassTlvsMatchType},
     extension,
     proxy_protocol::Tlv,
     transport_socket::{UpstreamTransportSocket, UpstreamTransportSocketConfig},
@@ -51,27 +51,6 @@ pub enum Version {
     V1,
     /// Binary.
     V2,
-}
-
-/// `envoy.config.core.v3.ProxyProtocolPassThroughTLVs`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct PassThroughTlvs {
-    /// All, or those in the list.
-    pub match_type: PassTlvsMatchType,
-    /// The list of types.
-    pub tlv_type: Vec<u8>,
-}
-
-/// `ProxyProtocolPassThroughTLVs.PassTLVsMatchType`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum PassTlvsMatchType {
-    /// All types.
-    #[default]
-    IncludeAll,
-    /// The types in the list.
-    Include,
 }
 
 /// `envoy.config.core.v3.TlvEntry`.

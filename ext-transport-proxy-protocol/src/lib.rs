@@ -31,7 +31,4 @@ mod config;
 mod encode;
 mod transport;
 
-pub use self::config::{
-    PassThroughTlvs, PassTlvsMatchType, ProxyProtocolConfig, ProxyProtocolUpstreamTransport, TlvEntry,
-    Version,
-};
+pub use self::config::{ProxyProtocolConfig, ProxyProtocolUpstreamTransport, TlvEntry, Version};

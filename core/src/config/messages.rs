@@ -6,6 +6,7 @@ mod format;
 mod headers;
 mod metadata;
 mod numbers;
+mod proxy_protocol;
 mod socket;
 
 pub use self::{
@@ -18,5 +19,6 @@ pub use self::{
         Denominator, FractionalPercent, Int64Range, Percent, RuntimeDouble, RuntimeFeatureFlag,
         RuntimeFractionalPercent, RuntimeUInt32,
     },
+    proxy_protocol::{PassThroughTlvs, PassTlvsMatchType},
     socket::{SocketOption, SocketState, TcpKeepalive},
 };
