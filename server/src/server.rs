@@ -86,12 +86,14 @@ impl Server {
         extensions: ExtensionSet,
     ) -> (Option<Self>, Report) {
         let Loaded { bootstrap, document, warnings: mut report } = loaded;
+        // What is said later is about names that do not resolve, not about fields that are ignored.
+        let ignored_fields = report.warnings().count() as u64;
         let mut problems = Problems { report: &mut report, document: &document };
         let server =
             Self::build_parts(Arc::new(options), logging, bootstrap, &document, extensions, &mut problems);
         if let Some(server) = &server {
             cross_checks::check(&server.bootstrap, &document, &mut report);
-            server.stats.static_unknown_fields.add(report.warnings().count() as u64);
+            server.stats.static_unknown_fields.add(ignored_fields);
         }
         report.sort();
         let server = server.filter(|_| !report.has_errors());

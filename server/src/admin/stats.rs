@@ -43,7 +43,7 @@ fn answer(sources: &AdminSources, request: &AdminRequest, format: Option<&str>) 
     show(&sources.stats, request, format)
 }
 
-/// What was recorded in histograms since the last flush is shown too: a person who asks wants to see it now.
+/// Histograms show what was recorded up to the last `stats_flush_interval`, as in Envoy.
 fn show(store: &Store, request: &AdminRequest, format: Option<&str>) -> AdminResponse {
     let fixed = format.map(|format| ("format", format));
     let asked = request.query.iter().map(|(name, value)| (name.as_str(), value.as_str()));
