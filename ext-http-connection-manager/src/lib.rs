@@ -1,0 +1,1 @@
+//! `envoy.filters.network.http_connection_manager`: serves HTTP on connections.

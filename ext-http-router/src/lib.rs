@@ -1,0 +1,1 @@
+//! `envoy.filters.http.router`: sends requests upstream.

@@ -1,0 +1,24 @@
+//! HTTP building blocks for extensions: requests, bodies, filters, routes, codecs over `Io`, and upstream pools.
+//!
+//! A request travels like this: the connection manager reads it with a codec ([`downstream`]), makes an [`HttpStream`] of
+//! it, and runs it through a chain of [`HttpFilter`](filter::HttpFilter)s. The last one, the router, asks the stream for
+//! its [`Route`](route::Route), takes a place in an upstream pool ([`upstream`]) and returns the answer, which travels
+//! back through the same filters. What is neither request nor answer but raw bytes (CONNECT, WebSocket) becomes a
+//! [`Tunnel`](tunnel::Tunnel).
+
+pub mod body;
+pub mod filter;
+pub mod head;
+pub mod local_reply;
+pub mod reset;
+pub mod stream;
+pub mod tunnel;
+
+pub use self::{
+    body::{Body, BodyError},
+    head::RequestHead,
+    stream::{HttpConnection, HttpStream},
+};
+
+/// The answer to a request.
+pub type Response = http::Response<Body>;

@@ -1,0 +1,74 @@
+//! Why a stream ended before its time, in Envoy's words.
+
+/// Why a stream was reset; Envoy's `StreamResetReason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum ResetReason {
+    /// This proxy reset it.
+    #[error("local reset")]
+    LocalReset,
+    /// This proxy refused it, so that it may be tried again elsewhere.
+    #[error("local refused stream reset")]
+    LocalRefusedStreamReset,
+    /// The peer reset it.
+    #[error("remote reset")]
+    RemoteReset,
+    /// The peer refused it (HTTP/2 `REFUSED_STREAM`, or a GOAWAY that excludes it).
+    #[error("remote refused stream reset")]
+    RemoteRefusedStreamReset,
+    /// This proxy could not connect.
+    #[error("local connection failure")]
+    LocalConnectionFailure,
+    /// The host refused the connection or went away.
+    #[error("remote connection failure")]
+    RemoteConnectionFailure,
+    /// Connecting took too long.
+    #[error("connection timeout")]
+    ConnectionTimeout,
+    /// The connection ended while the stream was open.
+    #[error("connection termination")]
+    ConnectionTermination,
+    /// A circuit breaker or a buffer limit refused.
+    #[error("overflow")]
+    Overflow,
+    /// A CONNECT was refused.
+    #[error("connect error")]
+    ConnectError,
+    /// The peer broke the protocol.
+    #[error("protocol error")]
+    ProtocolError,
+}
+
+impl ResetReason {
+    /// As it stands in `%RESPONSE_CODE_DETAILS%`: `remote_connection_failure`.
+    pub fn details(self) -> &'static str {
+        match self {
+            Self::LocalReset => "local_reset",
+            Self::LocalRefusedStreamReset => "local_refused_stream_reset",
+            Self::RemoteReset => "remote_reset",
+            Self::RemoteRefusedStreamReset => "remote_refused_stream_reset",
+            Self::LocalConnectionFailure => "local_connection_failure",
+            Self::RemoteConnectionFailure => "remote_connection_failure",
+            Self::ConnectionTimeout => "connection_timeout",
+            Self::ConnectionTermination => "connection_termination",
+            Self::Overflow => "overflow",
+            Self::ConnectError => "connect_error",
+            Self::ProtocolError => "protocol_error",
+        }
+    }
+}
+
+/// A reset, and what the transport says of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct StreamReset {
+    /// Why.
+    pub reason: ResetReason,
+    /// In Envoy's words with underscores for spaces, for `%UPSTREAM_TRANSPORT_FAILURE_REASON%` and response code details.
+    pub transport_failure_reason: Option<String>,
+}
+
+impl From<ResetReason> for StreamReset {
+    fn from(reason: ResetReason) -> Self {
+        Self { reason, transport_failure_reason: None }
+    }
+}
