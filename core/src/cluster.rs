@@ -20,6 +20,7 @@ use crate::{
     client_connection::SocketSetup,
     config::{Metadata, Value},
     connection::BoxFuture,
+    formatter::Headers,
     io::BoxIo,
     stats::Scope,
     stream_info::StreamInfo,
@@ -120,6 +121,10 @@ pub struct LoadBalancerContext<'a> {
     pub metadata_match: Option<&'a BTreeMap<String, Value>>,
     /// The stream.
     pub downstream: Option<&'a StreamInfo>,
+    /// The connection that carries the stream, where that is another: for HTTP requests.
+    pub downstream_connection: Option<&'a StreamInfo>,
+    /// The headers of the request, where it is an HTTP request.
+    pub headers: Option<&'a dyn Headers>,
     /// Which circuit breaker counts.
     pub high_priority: bool,
 }

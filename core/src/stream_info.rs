@@ -136,6 +136,8 @@ pub struct StreamInfo {
     pub filter_chain_name: RefCell<Option<Arc<str>>>,
     /// The route's name, where there are routes.
     pub route_name: RefCell<Option<Arc<str>>>,
+    /// The metadata of the route, where there are routes and it has any.
+    pub route_metadata: RefCell<Option<Arc<Metadata>>>,
     /// Payload bytes received from the downstream.
     pub bytes_received: Cell<u64>,
     /// Payload bytes sent to the downstream.
@@ -186,6 +188,7 @@ impl StreamInfo {
             application_protocols: RefCell::default(),
             filter_chain_name: RefCell::default(),
             route_name: RefCell::default(),
+            route_metadata: RefCell::default(),
             bytes_received: Cell::new(0),
             bytes_sent: Cell::new(0),
             flags: Cell::default(),

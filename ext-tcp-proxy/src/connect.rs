@@ -78,7 +78,7 @@ async fn attempt(
         hash: settings.hash_policy.as_ref().and_then(|policy| policy.hash(info)),
         metadata_match: route.metadata_match.as_deref(),
         downstream: Some(info),
-        high_priority: false,
+        ..LoadBalancerContext::default()
     };
     let attempts = info.upstream.attempts.get() + 1;
     info.upstream.attempts.set(attempts);

@@ -66,8 +66,10 @@ fn find(source: &MetadataValueSource, context: &ConnectContext<'_>) -> Option<St
         MetadataKind::Host(_) => context.host.metadata.namespace(name).cloned(),
         MetadataKind::Cluster(_) => context.cluster.metadata.namespace(name).cloned(),
         MetadataKind::Request(_) => context.downstream?.dynamic_metadata.borrow().namespace(name).cloned(),
-        // A route is chosen for HTTP requests; a connection has none.
-        MetadataKind::Route(_) => None,
+        // Only HTTP requests have a route; of requests that share a connection, that of the first one counts.
+        MetadataKind::Route(_) => {
+            context.downstream?.route_metadata.borrow().as_ref()?.namespace(name).cloned()
+        }
     }
 }
 
