@@ -7,7 +7,14 @@ mod circuit_breakers;
 mod host;
 mod traffic_stats;
 
-use std::{collections::BTreeMap, fmt, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    fmt,
+    rc::Rc,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 pub use self::{
     circuit_breakers::{CircuitBreakers, Limits, Resource, ResourceHold, Thresholds},
@@ -83,6 +90,8 @@ pub struct ClusterInfo {
     pub socket_setup: Option<Arc<dyn SocketSetup>>,
     /// Protocol options of other crates, as they are in the configuration, by name.
     pub extension_protocol_options: BTreeMap<String, crate::config::RawTypedConfig>,
+    /// Where the HTTP building blocks keep the stats of its answers, once there is one.
+    pub response_stats: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl ClusterInfo {
@@ -102,6 +111,7 @@ impl ClusterInfo {
             socket_setup: None,
             scope,
             extension_protocol_options: BTreeMap::new(),
+            response_stats: OnceLock::new(),
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod filter;
 pub mod head;
 pub mod local_reply;
 pub mod reset;
+pub mod response_stats;
 pub mod stream;
 pub mod tunnel;
 

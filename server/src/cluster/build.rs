@@ -6,7 +6,7 @@ use std::{
     cell::RefCell,
     collections::HashMap,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -158,6 +158,7 @@ impl Environment {
             socket_setup: sockets.map(|sockets| Arc::new(sockets) as _),
             scope: scope.clone(),
             extension_protocol_options: config.typed_extension_protocol_options.clone(),
+            response_stats: OnceLock::new(),
         })
     }
 
