@@ -86,6 +86,14 @@ pub struct UpstreamInfo {
     pub protocol: Cell<Option<&'static str>>,
     /// How long it took until an upstream connection was there.
     pub connection_pool_ready: Cell<Option<Duration>>,
+    /// When the first byte of a request was sent.
+    pub first_byte_sent: Cell<Option<Instant>>,
+    /// When the last byte of a request was sent.
+    pub last_byte_sent: Cell<Option<Instant>>,
+    /// When the first byte of a response arrived.
+    pub first_byte_received: Cell<Option<Instant>>,
+    /// When the last byte of a response arrived.
+    pub last_byte_received: Cell<Option<Instant>>,
     /// Bytes sent to the upstream on the wire, as far as this stream goes.
     pub wire_bytes_sent: Cell<u64>,
     /// Bytes received from the upstream on the wire.
@@ -160,6 +168,14 @@ pub struct StreamInfo {
     pub protocol: Cell<Option<&'static str>>,
     /// Identifies the stream in logs (`%STREAM_ID%`), where a filter made one.
     pub stream_id: RefCell<Option<String>>,
+    /// When the last byte of a request was received.
+    pub last_byte_received: Cell<Option<Instant>>,
+    /// When the first byte of the response was sent.
+    pub first_byte_sent: Cell<Option<Instant>>,
+    /// When the last byte of the response was sent.
+    pub last_byte_sent: Cell<Option<Instant>>,
+    /// Bytes of headers received and sent, which the wire carries beside the payload.
+    pub header_bytes: (Cell<u64>, Cell<u64>),
     /// How long it took, once it is complete.
     pub completed_after: Cell<Option<Duration>>,
     /// What filters learned.
@@ -200,9 +216,53 @@ impl StreamInfo {
             downstream_local_close_reason: RefCell::default(),
             protocol: Cell::new(None),
             stream_id: RefCell::default(),
+            last_byte_received: Cell::new(None),
+            first_byte_sent: Cell::new(None),
+            last_byte_sent: Cell::new(None),
+            header_bytes: (Cell::new(0), Cell::new(0)),
             completed_after: Cell::new(None),
             dynamic_metadata: RefCell::default(),
             filter_state: RefCell::default(),
+            upstream: UpstreamInfo::default(),
+        }
+    }
+
+    /// A request that starts now on this connection: it knows what is known of the connection, and starts without bytes,
+    /// flags and an ending of its own.
+    #[must_use]
+    pub fn for_request(&self) -> Self {
+        Self {
+            connection_id: self.connection_id,
+            start_time: SystemTime::now(),
+            start: Instant::now(),
+            listener: Arc::clone(&self.listener),
+            internal_hops: self.internal_hops.clone(),
+            addresses: self.addresses.clone(),
+            local_address_restored: self.local_address_restored.clone(),
+            requested_server_name: self.requested_server_name.clone(),
+            detected_transport_protocol: self.detected_transport_protocol.clone(),
+            application_protocols: self.application_protocols.clone(),
+            filter_chain_name: self.filter_chain_name.clone(),
+            route_name: RefCell::default(),
+            route_metadata: RefCell::default(),
+            bytes_received: Cell::new(0),
+            bytes_sent: Cell::new(0),
+            flags: Cell::default(),
+            response_code: Cell::new(None),
+            response_code_details: RefCell::default(),
+            connection_termination_details: RefCell::default(),
+            downstream_transport_failure_reason: self.downstream_transport_failure_reason.clone(),
+            downstream_detected_close: Cell::default(),
+            downstream_local_close_reason: RefCell::default(),
+            protocol: self.protocol.clone(),
+            stream_id: RefCell::default(),
+            last_byte_received: Cell::new(None),
+            first_byte_sent: Cell::new(None),
+            last_byte_sent: Cell::new(None),
+            header_bytes: (Cell::new(0), Cell::new(0)),
+            completed_after: Cell::new(None),
+            dynamic_metadata: self.dynamic_metadata.clone(),
+            filter_state: self.filter_state.clone(),
             upstream: UpstreamInfo::default(),
         }
     }

@@ -9,11 +9,13 @@ pub(super) const OPERATORS: &[OperatorEntry] = &[
     OperatorEntry::plain("ACCESS_LOG_TYPE", |cx, out| out.text(cx.access_log_type.name())),
     OperatorEntry::plain("BYTES_RECEIVED", |cx, out| out.number(cx.info.bytes_received.get())),
     OperatorEntry::plain("BYTES_SENT", |cx, out| out.number(cx.info.bytes_sent.get())),
-    // Below a transport without framing, the wire carries the payload.
+    // Below a transport without framing, the wire carries the payload; a request has its headers as well.
     OperatorEntry::plain("DOWNSTREAM_WIRE_BYTES_RECEIVED", |cx, out| {
-        out.number(cx.info.bytes_received.get());
+        out.number(cx.info.bytes_received.get() + cx.info.header_bytes.0.get());
     }),
-    OperatorEntry::plain("DOWNSTREAM_WIRE_BYTES_SENT", |cx, out| out.number(cx.info.bytes_sent.get())),
+    OperatorEntry::plain("DOWNSTREAM_WIRE_BYTES_SENT", |cx, out| {
+        out.number(cx.info.bytes_sent.get() + cx.info.header_bytes.1.get());
+    }),
     // Envoy counts these for QUIC only.
     OperatorEntry::plain("BYTES_RETRANSMITTED", |_, out| out.number(0_u64)),
     OperatorEntry::plain("PACKETS_RETRANSMITTED", |_, out| out.number(0_u64)),

@@ -16,12 +16,22 @@ pub(super) const OPERATORS: &[OperatorEntry] = &[
         milliseconds(cx.info.upstream.connection_pool_ready.get(), out);
     }),
     OperatorEntry::with_required("COMMON_DURATION", common_duration),
-    // What follows is about requests, or about handshakes; a stream of bytes has none.
-    OperatorEntry::plain("REQUEST_DURATION", |_, _| {}),
-    OperatorEntry::plain("REQUEST_TX_DURATION", |_, _| {}),
-    OperatorEntry::plain("RESPONSE_DURATION", |_, _| {}),
-    OperatorEntry::plain("RESPONSE_TX_DURATION", |_, _| {}),
+    OperatorEntry::plain("REQUEST_DURATION", |cx, out| {
+        since_start(cx, cx.info.last_byte_received.get(), out)
+    }),
+    OperatorEntry::plain("REQUEST_TX_DURATION", |cx, out| {
+        since_start(cx, cx.info.upstream.last_byte_sent.get(), out);
+    }),
+    OperatorEntry::plain("RESPONSE_DURATION", |cx, out| {
+        since_start(cx, cx.info.upstream.first_byte_received.get(), out);
+    }),
+    OperatorEntry::plain("RESPONSE_TX_DURATION", |cx, out| {
+        let (info, from) = (cx.info, cx.info.upstream.first_byte_received.get());
+        let duration = from.and_then(|from| info.last_byte_sent.get()?.checked_duration_since(from));
+        milliseconds(duration, out);
+    }),
     OperatorEntry::plain("ROUNDTRIP_DURATION", |_, _| {}),
+    // What follows is about handshakes; a stream of bytes has none.
     OperatorEntry::plain("DOWNSTREAM_HANDSHAKE_DURATION", |_, _| {}),
     OperatorEntry::plain("ROUTE_RESOLUTION_TIME_US", |_, _| {}),
     OperatorEntry::plain("ROUTE_RESOLUTION_COUNT", |_, out| out.number(0_u64)),
@@ -38,6 +48,11 @@ fn time(
             out.display(time);
         }
     }))
+}
+
+/// From the start of a request to a moment of it.
+fn since_start(cx: &FormatContext<'_>, moment: Option<Instant>, out: &mut Output<'_>) {
+    milliseconds(moment.and_then(|moment| moment.checked_duration_since(cx.info.start)), out);
 }
 
 fn milliseconds(duration: Option<Duration>, out: &mut Output<'_>) {
@@ -59,6 +74,13 @@ fn moment(name: &str) -> Moment {
     match name {
         "DS_CX_BEG" | "DS_RX_BEG" => |info| Some(info.start),
         "DS_CX_END" => |info| Some(info.start + info.completed_after.get()?),
+        "DS_RX_END" => |info| info.last_byte_received.get(),
+        "DS_TX_BEG" => |info| info.first_byte_sent.get(),
+        "DS_TX_END" => |info| info.last_byte_sent.get(),
+        "US_TX_BEG" => |info| info.upstream.first_byte_sent.get(),
+        "US_TX_END" => |info| info.upstream.last_byte_sent.get(),
+        "US_RX_BEG" => |info| info.upstream.first_byte_received.get(),
+        "US_RX_END" => |info| info.upstream.last_byte_received.get(),
         "US_CX_BEG" => |info| info.upstream.connect_started.get(),
         "US_CX_END" => |info| info.upstream.connected.get(),
         _ => |_| None,
