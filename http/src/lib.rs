@@ -9,7 +9,10 @@
 pub mod body;
 pub mod filter;
 pub mod head;
+pub mod header_mutation;
+pub mod inline_headers;
 pub mod local_reply;
+pub mod message_headers;
 pub mod reset;
 pub mod response_stats;
 pub mod stream;
