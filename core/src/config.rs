@@ -50,7 +50,7 @@ pub use self::{
     path::{ConfigPath, Segment},
     reader::Reader,
     report::{Diagnostic, Report, Severity},
-    typed::{ExtensionConfig, RawTypedConfig, TypedConfig},
+    typed::{ExtensionConfig, OptionalTypedConfig, RawTypedConfig, TypedConfig},
     value::{Struct, Value},
     wire::{DecodeError, decode_any},
     yaml::{Document, parse_yaml},

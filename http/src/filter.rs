@@ -1,13 +1,22 @@
 //! HTTP filters: the extension point between the connection manager and the upstream.
 
+mod chain;
+mod per_route;
+
 use std::{any::Any, fmt, rc::Rc, sync::Arc};
 
 use underpass_core::{
     build_context::{BuildContext, BuildError},
+    config::TypedConfig,
     connection::BoxFuture,
     extension::{Category, typetag},
+    stats::Scope,
 };
 
+pub use self::{
+    chain::{FilterChain, HttpFilterEntry, Next},
+    per_route::{FilterConfig, PerFilterConfigs, TypedPerFilterConfig},
+};
 use crate::{Body, Response, stream::HttpStream};
 
 /// The configuration of an HTTP filter.
@@ -31,6 +40,11 @@ impl Category for dyn HttpFilterConfig {
 pub trait RouteFilterConfig: fmt::Debug + Send + Sync {
     /// Builds what the filter finds under its name with [`HttpStream::route_config`].
     fn build(&self, context: &HttpFilterContext<'_>) -> Result<Arc<dyn Any + Send + Sync>, BuildError>;
+
+    /// The message itself, if it is the wrapper that any filter's configuration may stand in. Not for filters.
+    fn as_filter_config(&self) -> Option<&FilterConfig> {
+        None
+    }
 }
 
 impl Category for dyn RouteFilterConfig {
@@ -38,6 +52,7 @@ impl Category for dyn RouteFilterConfig {
 }
 
 /// What an HTTP filter gets when it is built.
+#[derive(Clone, Copy)]
 pub struct HttpFilterContext<'a> {
     /// The place in the configuration, the process, the listener.
     pub build: &'a BuildContext<'a>,
@@ -45,6 +60,25 @@ pub struct HttpFilterContext<'a> {
     pub name: &'a str,
     /// What its stats begin with: `http.<stat_prefix>.`, its last dot included.
     pub stat_prefix: &'a str,
+}
+
+impl HttpFilterContext<'_> {
+    /// The scope `http.<stat_prefix>.<name>` of the filter's stats.
+    pub fn scope(&self, name: &str) -> Scope {
+        self.build.server.stats.scope(&format!("{}{name}", self.stat_prefix))
+    }
+
+    /// Builds a nested typed config; errors of it carry its path.
+    pub fn build<C: ?Sized + Category, T>(
+        &self,
+        config: &TypedConfig<C>,
+        name: &str,
+        build: impl FnOnce(&C, &HttpFilterContext<'_>) -> Result<T, BuildError>,
+    ) -> Result<T, BuildError> {
+        self.build.build(config, |config, nested| {
+            build(config, &HttpFilterContext { build: nested, name, stat_prefix: self.stat_prefix })
+        })
+    }
 }
 
 /// An HTTP filter, shared by all workers and streams.
@@ -59,30 +93,4 @@ pub trait HttpFilter: Send + Sync {
     /// Sees an answer that a filter before this one gave itself. In Envoy such an answer travels through all filters, also
     /// those that never saw the request.
     fn local_reply(&self, _stream: &HttpStream, _response: &mut Response) {}
-}
-
-/// The rest of a chain of HTTP filters.
-pub struct Next<'a> {
-    rest: &'a [Arc<dyn HttpFilter>],
-}
-
-impl<'a> Next<'a> {
-    /// The start of a chain; for the connection manager and for tests of filters.
-    pub fn new(chain: &'a [Arc<dyn HttpFilter>]) -> Self {
-        Self { rest: chain }
-    }
-
-    /// Hands the request to the rest of the chain. (A chain always ends in a terminal filter; it is checked at load.)
-    pub fn run(self, stream: &'a Rc<HttpStream>, body: Body) -> BoxFuture<'a, Response> {
-        match self.rest.split_first() {
-            Some((filter, rest)) => filter.serve(stream, body, Next { rest }),
-            None => Box::pin(std::future::ready(Response::new(Body::empty()))),
-        }
-    }
-
-    /// Answers instead of the rest of the chain, whose filters see the answer ([`HttpFilter::local_reply`]).
-    pub fn reply(self, stream: &HttpStream, mut response: Response) -> Response {
-        self.rest.iter().rev().for_each(|filter| filter.local_reply(stream, &mut response));
-        response
-    }
 }

@@ -16,6 +16,8 @@ pub mod message_headers;
 pub mod reset;
 pub mod response_stats;
 pub mod stream;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod tunnel;
 
 pub use self::{

@@ -8,7 +8,10 @@ use super::{
     ConfigPath, Node,
     reader::handoff::{self, Handoff},
 };
-use crate::extension::Category;
+use crate::{
+    build_context::BuildError,
+    extension::{Category, ExtensionSet},
+};
 
 /// The message name in a type URL: what follows the last `/`. The part before it differs between control planes.
 pub(crate) fn type_name(url: &str) -> &str {
@@ -83,32 +86,116 @@ impl<C: ?Sized + Category> Expected<C> {
     const CATEGORY: &'static [&'static str] = &[C::NAME];
 }
 
+struct Resolved<C: ?Sized>(PhantomData<C>);
+impl<'de, C: ?Sized + Category> Visitor<'de> for Resolved<C>
+where
+    Box<C>: Deserialize<'de>,
+{
+    type Value = TypedConfig<C>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the typed config of a {}", C::NAME)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, config: D) -> Result<TypedConfig<C>, D::Error> {
+        let origin = RawTypedConfig::from_handoff(handoff::take()?);
+        let config = Arc::from(Box::<C>::deserialize(config)?);
+        Ok(TypedConfig { config, origin })
+    }
+}
+
 impl<'de, C: ?Sized + Category> Deserialize<'de> for TypedConfig<C>
 where
     Box<C>: Deserialize<'de>,
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Resolved<C: ?Sized>(PhantomData<C>);
-        impl<'de, C: ?Sized + Category> Visitor<'de> for Resolved<C>
+        deserializer.deserialize_struct(handoff::TYPED, Expected::<C>::CATEGORY, Resolved(PhantomData))
+    }
+}
+
+/// The config of an extension that may be of a type that is not linked, where whoever reads it can say that this is fine
+/// (`is_optional`).
+pub enum OptionalTypedConfig<C: ?Sized> {
+    /// It was read.
+    Known(TypedConfig<C>),
+    /// No extension of the category has the type; of an empty message (`{}`), not even that is known.
+    Unknown(RawTypedConfig),
+}
+
+impl<C: ?Sized + Category> OptionalTypedConfig<C> {
+    /// Where it stands.
+    pub fn path(&self) -> &ConfigPath {
+        match self {
+            Self::Known(config) => config.path(),
+            Self::Unknown(raw) => raw.path(),
+        }
+    }
+
+    /// The config.
+    ///
+    /// # Errors
+    /// What there is to say of its type, if no extension has it.
+    pub fn required(&self, extensions: &ExtensionSet) -> Result<&TypedConfig<C>, BuildError> {
+        match self {
+            Self::Known(config) => Ok(config),
+            Self::Unknown(raw) => {
+                let message = match extensions.find(C::NAME, raw.type_name()) {
+                    _ if raw.type_name().is_empty() => {
+                        "`@type` is missing: it names the type of this config".to_owned()
+                    }
+                    Err(unknown) => unknown.to_string(),
+                    Ok(found) => format!("{} is linked, but was not when this was read", found.name),
+                };
+                Err(BuildError::at(raw.path().clone(), message))
+            }
+        }
+    }
+}
+
+impl<C: ?Sized> Clone for OptionalTypedConfig<C> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Known(config) => Self::Known(config.clone()),
+            Self::Unknown(raw) => Self::Unknown(raw.clone()),
+        }
+    }
+}
+
+impl<C: ?Sized + fmt::Debug> fmt::Debug for OptionalTypedConfig<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(config) => config.fmt(f),
+            Self::Unknown(raw) => f.debug_tuple("Unknown").field(&raw.type_name()).finish(),
+        }
+    }
+}
+
+impl<'de, C: ?Sized + Category> Deserialize<'de> for OptionalTypedConfig<C>
+where
+    Box<C>: Deserialize<'de>,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MaybeResolved<C: ?Sized>(PhantomData<C>);
+        impl<'de, C: ?Sized + Category> Visitor<'de> for MaybeResolved<C>
         where
             Box<C>: Deserialize<'de>,
         {
-            type Value = TypedConfig<C>;
+            type Value = OptionalTypedConfig<C>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "the typed config of a {}", C::NAME)
             }
 
-            fn visit_newtype_struct<D: Deserializer<'de>>(
-                self,
-                config: D,
-            ) -> Result<TypedConfig<C>, D::Error> {
-                let origin = RawTypedConfig::from_handoff(handoff::take()?);
-                let config = Arc::from(Box::<C>::deserialize(config)?);
-                Ok(TypedConfig { config, origin })
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, config: D) -> Result<Self::Value, D::Error> {
+                Resolved(PhantomData).visit_newtype_struct(config).map(OptionalTypedConfig::Known)
+            }
+
+            fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
+                handoff::take().map(RawTypedConfig::from_handoff).map(OptionalTypedConfig::Unknown)
             }
         }
-        deserializer.deserialize_struct(handoff::TYPED, Expected::<C>::CATEGORY, Resolved(PhantomData))
+        let visitor = MaybeResolved(PhantomData);
+        deserializer.deserialize_struct(handoff::OPTIONAL_TYPED, Expected::<C>::CATEGORY, visitor)
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) const NODE: &str = "$underpass::Node";
 pub(crate) const ANY: &str = "$underpass::Any";
 /// The struct name by which a typed config asks to be resolved; its only "field" is the category.
 pub(crate) const TYPED: &str = "$underpass::TypedConfig";
+/// The same, for one that may be of a type that is not linked: it is handed over unread then.
+pub(crate) const OPTIONAL_TYPED: &str = "$underpass::OptionalTypedConfig";
 
 /// What is handed over.
 pub(crate) struct Handoff {

@@ -245,6 +245,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     ) -> Result<V::Value, Error> {
         match (name, fields) {
             (handoff::TYPED, [category]) => self.typed(category, visitor),
+            (handoff::OPTIONAL_TYPED, [category]) => self.optional_typed(category, visitor),
             // So does the standard library's own type ask to be read.
             ("Duration", ["secs", "nanos"]) => {
                 let duration = self.duration();

@@ -46,6 +46,26 @@ impl NodeDeserializer<'_> {
         })
     }
 
+    /// The same, but one of a type that no extension of the category has is handed over unread; so is an empty message.
+    pub(super) fn optional_typed<'de, V: Visitor<'de>>(
+        &self,
+        category: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        if matches!(&self.node.value, NodeValue::Map(entries) if entries.is_empty()) {
+            return self.hand_over("", visitor);
+        }
+        let (url, _) = self.type_url("@type")?;
+        let name = type_name(url);
+        let linked = self.pass.reader.extensions.find(category, name).is_ok();
+        // Envoy, too, refuses what is no message of its API.
+        if linked || TYPED_STRUCTS.contains(&name) || known::message(name).is_none() {
+            self.typed(category, visitor)
+        } else {
+            self.hand_over(name, visitor)
+        }
+    }
+
     /// Hands over a typed config that is only kept. Envoy refuses any type that it does not have, wherever it stands.
     pub(super) fn kept<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value, Error> {
         let (url, location) = self.type_url("@type")?;
