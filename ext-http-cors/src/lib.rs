@@ -1,0 +1,1 @@
+//! `envoy.filters.http.cors`: tells browsers which origins may use a route.

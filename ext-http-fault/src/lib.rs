@@ -1,0 +1,1 @@
+//! `envoy.filters.http.fault`: delays and aborts requests, to test how others take it.

@@ -1,0 +1,1 @@
+//! `envoy.filters.http.header_mutation`: adds, changes and removes headers.

@@ -1,0 +1,1 @@
+//! `envoy.filters.http.health_check`: answers health checks.

@@ -1,0 +1,1 @@
+//! `envoy.filters.http.local_ratelimit`: refuses requests that come too fast.

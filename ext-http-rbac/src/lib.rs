@@ -1,0 +1,1 @@
+//! `envoy.filters.http.rbac`: lets requests in by who asks for what.

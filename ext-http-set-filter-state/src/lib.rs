@@ -1,0 +1,1 @@
+//! `envoy.filters.http.set_filter_state`: leaves named values on a request.
