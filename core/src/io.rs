@@ -23,7 +23,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::user_space_socket::UserSpaceSocket;
+use crate::user_space_socket::{RefusalNote, UserSpaceSocket};
 
 /// A boxed [`Io`]: what transport sockets wrap and terminal filters pump.
 ///
@@ -98,6 +98,12 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin + 'static {
         None
     }
 
+    /// The note that both ends share if this is an end of a user-space socket pair, whatever lies in between: where the
+    /// listener's side says why it gives up. A wrapper forwards it.
+    fn refusal_note(&self) -> Option<RefusalNote> {
+        None
+    }
+
     /// Aborts: the peer shall see a reset rather than an orderly end. The stream is of no use afterwards and takes full
     /// effect when it is dropped. The default leaves it at the drop.
     fn reset(&mut self) {}
@@ -153,6 +159,10 @@ impl<T: Io + ?Sized> Io for Box<T> {
 
     fn user_space_socket(&mut self) -> Option<&mut UserSpaceSocket> {
         (**self).user_space_socket()
+    }
+
+    fn refusal_note(&self) -> Option<RefusalNote> {
+        (**self).refusal_note()
     }
 
     fn reset(&mut self) {

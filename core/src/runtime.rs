@@ -57,6 +57,37 @@ pub const PROXY_PROTOCOL_WITHOUT_ADDRESSES: Feature = Feature {
     doc: "a stream without IP addresses gets an upstream PROXY v2 header that says LOCAL, instead of none",
 };
 
+/// An HTTP/2 tunnel is open after any successful answer, as RFC 9110 section 9.3.6 has it.
+pub const TUNNEL_ANY_SUCCESS: Feature = Feature {
+    key: "underpass.features.tunnel_any_success",
+    default: true,
+    doc: "an HTTP/2 tunnel is open after any 2xx answer; Envoy wants a 200 there",
+};
+
+/// An HTTP/1.1 tunnel passes on how each side ends.
+pub const TUNNEL_HALF_CLOSE: Feature = Feature {
+    key: "underpass.features.tunnel_half_close",
+    default: true,
+    doc: "an HTTP/1.1 tunnel passes on half-closes and resets as a plain connection does, so a client that has finished sending \
+          gets its answer; Envoy closes the whole tunnel",
+};
+
+/// A refused CONNECT keeps its status.
+pub const TUNNEL_REFUSAL_STATUS: Feature = Feature {
+    key: "underpass.features.tunnel_refusal_status",
+    default: true,
+    doc: "an HTTP client whose request was to travel through a tunnel behind an internal listener gets the status that the \
+          proxy refused the tunnel with, and a body that says so; Envoy answers 503",
+};
+
+/// The wait for the answer to a CONNECT is limited.
+pub const TUNNEL_RESPONSE_TIMEOUT: Feature = Feature {
+    key: "underpass.features.tunnel_response_timeout",
+    default: true,
+    doc: "a tunnel that is not answered within underpass.tunnel_response_timeout_ms, or the cluster's connect_timeout, counts \
+          as failed; Envoy waits for the idle timeout",
+};
+
 /// Every feature. `--compat envoy` turns them off.
 pub const FEATURES: &[Feature] = &[
     DRAIN_ON_TERM,
@@ -64,6 +95,10 @@ pub const FEATURES: &[Feature] = &[
     INTERNAL_UPSTREAM_REQUEST_METADATA,
     NOTICE_RESET_WHILE_CONNECTING,
     PROXY_PROTOCOL_WITHOUT_ADDRESSES,
+    TUNNEL_ANY_SUCCESS,
+    TUNNEL_HALF_CLOSE,
+    TUNNEL_REFUSAL_STATUS,
+    TUNNEL_RESPONSE_TIMEOUT,
 ];
 
 /// How many internal listeners a connection may pass (`underpass.max_internal_hops`), where nothing is set.

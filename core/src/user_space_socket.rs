@@ -23,8 +23,10 @@
 mod direction;
 mod end;
 mod queue;
+mod refusal;
 
 pub use end::UserSpaceSocket;
+pub use refusal::{Refusal, RefusalNote};
 
 use std::rc::Rc;
 

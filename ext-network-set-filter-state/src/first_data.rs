@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use underpass_core::{
     io::{BoxIo, Io, KernelSocket},
-    user_space_socket::UserSpaceSocket,
+    user_space_socket::{RefusalNote, UserSpaceSocket},
 };
 
 /// Calls a function at the first read that brings something, be it the end of the stream. From then on the stream below
@@ -104,6 +104,10 @@ impl Io for OnFirstData {
 
     fn user_space_socket(&mut self) -> Option<&mut UserSpaceSocket> {
         if self.tell.is_none() { self.inner.user_space_socket() } else { None }
+    }
+
+    fn refusal_note(&self) -> Option<RefusalNote> {
+        self.inner.refusal_note()
     }
 
     fn reset(&mut self) {

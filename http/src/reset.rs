@@ -1,5 +1,7 @@
 //! Why a stream ended before its time, in Envoy's words.
 
+use underpass_core::user_space_socket::Refusal;
+
 /// Why a stream was reset; Envoy's `StreamResetReason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum ResetReason {
@@ -65,10 +67,15 @@ pub struct StreamReset {
     pub reason: ResetReason,
     /// In Envoy's words with underscores for spaces, for `%UPSTREAM_TRANSPORT_FAILURE_REASON%` and response code details.
     pub transport_failure_reason: Option<String>,
+    /// What a proxy answered to the CONNECT that the connection was to travel through, if that is why it ended: the
+    /// upstream is an internal listener that tunnels. Found in the connection's [`Io::refusal_note`].
+    ///
+    /// [`Io::refusal_note`]: underpass_core::io::Io::refusal_note
+    pub refusal: Option<Refusal>,
 }
 
 impl From<ResetReason> for StreamReset {
     fn from(reason: ResetReason) -> Self {
-        Self { reason, transport_failure_reason: None }
+        Self { reason, transport_failure_reason: None, refusal: None }
     }
 }

@@ -41,6 +41,11 @@ fn every_feature_of_the_page_is_looked_at_here() {
         "internal_upstream_request_metadata",
         "notice_reset_while_connecting",
         "proxy_protocol_without_addresses",
+        // The tunnels' are in tests/tunnelling.rs.
+        "tunnel_any_success",
+        "tunnel_half_close",
+        "tunnel_refusal_status",
+        "tunnel_response_timeout",
     ];
     assert_eq!(names, here);
 }

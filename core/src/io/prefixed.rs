@@ -8,7 +8,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::{BoxIo, Io, KernelSocket};
-use crate::user_space_socket::UserSpaceSocket;
+use crate::user_space_socket::{RefusalNote, UserSpaceSocket};
 
 /// An [`Io`] that replays bytes before it reads on, and lets listener filters look ahead.
 ///
@@ -169,6 +169,10 @@ impl Io for Prefixed {
 
     fn user_space_socket(&mut self) -> Option<&mut UserSpaceSocket> {
         if self.prefix.is_empty() { self.inner.user_space_socket() } else { None }
+    }
+
+    fn refusal_note(&self) -> Option<RefusalNote> {
+        self.inner.refusal_note()
     }
 
     fn reset(&mut self) {

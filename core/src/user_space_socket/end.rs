@@ -11,9 +11,9 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop;
 
-use super::PairOptions;
 use super::direction::{Direction, Readable, Writer};
 use super::queue::Queue;
+use super::{PairOptions, RefusalNote};
 use crate::address::Address;
 use crate::io::Io;
 use crate::stream_info::Passthrough;
@@ -48,6 +48,7 @@ pub(super) struct Shared {
     to_client: RefCell<Direction>,
     /// Boxed, since it is empty for all but the first moments of a connection.
     passthrough: RefCell<Option<Box<Passthrough>>>,
+    refusal: RefusalNote,
     client_address: Address,
     server_address: Address,
 }
@@ -58,6 +59,7 @@ impl Shared {
             to_server: RefCell::new(Direction::new(options.buffer_size)),
             to_client: RefCell::new(Direction::new(options.buffer_size)),
             passthrough: RefCell::new(None),
+            refusal: RefusalNote::default(),
             client_address: options.client_address,
             server_address: options.server_address,
         }
@@ -288,6 +290,10 @@ impl Io for UserSpaceSocket {
 
     fn user_space_socket(&mut self) -> Option<&mut UserSpaceSocket> {
         Some(self)
+    }
+
+    fn refusal_note(&self) -> Option<RefusalNote> {
+        Some(self.shared.refusal.clone())
     }
 
     fn reset(&mut self) {
