@@ -14,7 +14,7 @@ pub use self::{
     data_source::{DataSource, DataSourceError},
     format::{FormatterConfig, JsonFormatOptions, SubstitutionFormatString},
     headers::{AppendAction, HeaderValue, HeaderValueOption},
-    metadata::Metadata,
+    metadata::{Metadata, MetadataKey, MetadataPathSegment},
     numbers::{
         Denominator, FractionalPercent, Int64Range, Percent, RuntimeDouble, RuntimeFeatureFlag,
         RuntimeFractionalPercent, RuntimeUInt32,

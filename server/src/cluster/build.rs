@@ -21,7 +21,7 @@ use underpass_core::{
 
 use super::{
     directory::Directory,
-    discovery::{Discovery, LogicalDns, ONE_ENDPOINT, Refresh, StrictDns},
+    discovery::{Discovery, LogicalDns, ONE_ENDPOINT, OriginalDst, Refresh, StrictDns},
     dns::{DnsOptions, HickoryLookup, Lookup},
     endpoint,
     load_balancer::Policy,
@@ -99,7 +99,8 @@ impl Environment {
         let stats = ClusterStats::new(&scope);
         let info = Arc::new(self.info(config, path, &scope, &context, inheritance)?);
         let membership = self.membership(config, &policy, &stats, inheritance);
-        let cluster = SharedCluster::new(
+        let original_dst = OriginalDst::new(config, path)?.map(Arc::new);
+        let mut cluster = SharedCluster::new(
             info,
             policy,
             stats,
@@ -107,7 +108,11 @@ impl Environment {
             config.common_lb_config.close_connections_on_host_set_change,
             &self.directory,
         );
-        let discovery = self.discovery(config, path, &cluster)?;
+        let discovery = match &original_dst {
+            Some(original_dst) => Some(Arc::clone(original_dst) as _),
+            None => self.discovery(config, path, &cluster)?,
+        };
+        cluster.original_dst = original_dst;
         let wait_at_start = config.wait_for_warm_on_init.unwrap_or(true);
         Ok(Built { cluster: Arc::new(cluster), discovery, wait_at_start })
     }

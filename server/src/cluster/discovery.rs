@@ -1,9 +1,11 @@
 //! Discovery: how a cluster finds its hosts, over and over again.
 //!
-//! Hosts of `STATIC` clusters are in the configuration, so there is nothing to run for them. A source of hosts that comes from
+//! Hosts of `STATIC` clusters are in the configuration, so there is nothing to run for them; those of `ORIGINAL_DST` clusters
+//! come with the connections that want them. A source of hosts that comes from
 //! a control plane would be one more implementation of [`Discovery`].
 
 mod logical_dns;
+mod original_dst;
 mod refresh;
 mod strict_dns;
 
@@ -11,6 +13,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 pub(super) use self::{
     logical_dns::{LogicalDns, ONE_ENDPOINT},
+    original_dst::OriginalDst,
     refresh::Refresh,
     strict_dns::StrictDns,
 };

@@ -157,6 +157,25 @@ impl Membership {
         self.publish(&state, &stale)
     }
 
+    /// A host that is none of the cluster's yet ([`publish_hosts`](Self::publish_hosts)).
+    pub(crate) fn new_host(&self, address: Address, hostname: Arc<str>) -> Arc<Host> {
+        Arc::new(Host { hostname, ..Host::new(self.ids.next(), address) })
+    }
+
+    /// Replaces all hosts by ones that are made already, without regard to places. Returns whether anything changed.
+    pub(crate) fn publish_hosts(&self, hosts: Vec<Arc<Host>>) -> bool {
+        let mut state = self.lock();
+        let ids = |hosts: &[Arc<Host>]| hosts.iter().map(|host| host.id).collect::<Vec<_>>();
+        let present: Vec<_> =
+            state.priorities.iter().flatten().flat_map(|place| place.hosts.clone()).collect();
+        if ids(&present) == ids(&hosts) {
+            return false;
+        }
+        state.priorities = vec![vec![Place { hosts, ..Place::default() }]];
+        self.stats.endpoints.membership_change.inc();
+        self.publish(&state, &[true])
+    }
+
     /// Sets or clears a health flag of a host; for health checks and outlier detection. Returns whether that changed
     /// anything.
     pub(crate) fn set_health(&self, id: HostId, flag: HealthFlag, on: bool) -> bool {

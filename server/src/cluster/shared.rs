@@ -5,10 +5,11 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use underpass_core::cluster::{ClusterInfo, HealthFlag, HostId};
+use underpass_core::cluster::{ClusterInfo, HealthFlag, Host, HostId};
 
 use super::{
     directory::Directory,
+    discovery::OriginalDst,
     load_balancer::Policy,
     membership::{AssignmentPolicy, Membership, PlaceSpec},
     stats::ClusterStats,
@@ -27,6 +28,8 @@ pub(crate) struct SharedCluster {
     pub membership: Membership,
     /// Whether connections to all hosts end when hosts come or go (`close_connections_on_host_set_change`).
     pub drains_on_change: bool,
+    /// Where hosts come from that are made as connections need them; absent, they are picked from those that are there.
+    pub original_dst: Option<Arc<OriginalDst>>,
     directory: Weak<Directory>,
     /// Whether workers may have seen its hosts, so that changes are worth counting.
     settled: AtomicBool,
@@ -43,7 +46,7 @@ impl SharedCluster {
         directory: &Arc<Directory>,
     ) -> Self {
         let (directory, settled) = (Arc::downgrade(directory), AtomicBool::new(false));
-        Self { info, policy, stats, membership, drains_on_change, directory, settled }
+        Self { info, policy, stats, membership, drains_on_change, original_dst: None, directory, settled }
     }
 
     /// Replaces all hosts. Returns whether anything changed.
@@ -57,6 +60,12 @@ impl SharedCluster {
     pub(crate) fn assign_priority(&self, priority: usize, places: Vec<PlaceSpec>) -> bool {
         let changed = self.membership.assign_priority(priority, places);
         self.announce(changed)
+    }
+
+    /// Replaces all hosts by ones that are made already.
+    pub(crate) fn publish_hosts(&self, hosts: Vec<Arc<Host>>) {
+        let changed = self.membership.publish_hosts(hosts);
+        self.announce(changed);
     }
 
     /// Discovery found this many hosts, each of which gets a transport socket.

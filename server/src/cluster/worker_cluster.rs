@@ -59,23 +59,30 @@ impl WorkerCluster {
         }
         let old = self.candidates.replace(Arc::clone(&present));
         if self.shared.drains_on_change && host_ids(&old) != host_ids(&present) {
-            self.forget(&old, None);
+            self.forget(&old, &HashSet::new());
         } else {
-            self.forget(&old, Some(&present));
+            let mut stay = host_ids(&present);
+            if let Some(original_dst) = &self.shared.original_dst {
+                // Hosts are in use here before they are published.
+                original_dst.add_ids(&mut stay);
+            }
+            self.forget(&old, &stay);
         }
         self.balancer.prune(&present);
     }
 
     /// Ends this version: what was kept for hosts goes, unless `next` has them too.
     pub(super) fn retire(&self, next: Option<&Self>) {
-        let next = next.map(|next| next.candidates.borrow().clone());
-        self.forget(&self.candidates.borrow(), next.as_deref());
+        let stay = next.map(|next| host_ids(&next.candidates.borrow())).unwrap_or_default();
+        self.forget(&self.candidates.borrow(), &stay);
     }
 
-    fn forget(&self, old: &Candidates, present: Option<&Candidates>) {
-        let stay = present.map(host_ids).unwrap_or_default();
+    /// Lets go of what is kept for all hosts but those that stay.
+    fn forget(&self, old: &Candidates, stay: &HashSet<HostId>) {
+        let mut known = host_ids(old);
+        known.extend(self.pools.borrow().keys());
         let worker = self.worker.upgrade();
-        for gone in host_ids(old).difference(&stay) {
+        for gone in known.difference(stay) {
             self.pools.borrow_mut().remove(gone);
             if let Some(worker) = &worker {
                 worker.forget_host(*gone);
@@ -166,8 +173,10 @@ impl Cluster for WorkerCluster {
 
     fn choose_host(&self, context: &LoadBalancerContext<'_>) -> Option<Arc<Host>> {
         self.follow_hosts();
-        let candidates = self.candidates.borrow();
-        let host = self.balancer.choose(&self.shared.policy, &candidates, context);
+        let host = match &self.shared.original_dst {
+            Some(original_dst) => original_dst.host(&self.shared, context),
+            None => self.balancer.choose(&self.shared.policy, &self.candidates.borrow(), context),
+        };
         if host.is_none() {
             self.shared.info.stats.upstream_cx_none_healthy.inc();
         }

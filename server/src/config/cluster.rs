@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 use underpass_core::{
-    config::{Address, ExtensionConfig, Metadata, RawTypedConfig, TcpKeepalive},
+    config::{Address, ExtensionConfig, Metadata, PositiveDuration, RawTypedConfig, TcpKeepalive},
     transport_socket::UpstreamTransportSocketConfig,
 };
 
@@ -14,8 +14,8 @@ use super::{
     endpoint::ClusterLoadAssignment,
     listener::DEFAULT_BUFFER_LIMIT,
     load_balancing::{
-        CommonLbConfig, LbPolicy, LbSubsetConfig, LeastRequestLbConfig, MaglevLbConfig, RingHashLbConfig,
-        RoundRobinLbConfig,
+        CommonLbConfig, LbPolicy, LbSubsetConfig, LeastRequestLbConfig, MaglevLbConfig, OriginalDstLbConfig,
+        RingHashLbConfig, RoundRobinLbConfig,
     },
     socket::BindConfig,
 };
@@ -24,6 +24,8 @@ use super::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// `dns_refresh_rate` where nothing is set.
 const DNS_REFRESH_RATE: Duration = Duration::from_secs(5);
+/// `cleanup_interval` where nothing is set.
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// `envoy.config.cluster.v3.Cluster`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -52,6 +54,10 @@ pub struct Cluster {
     pub least_request_lb_config: Option<LeastRequestLbConfig>,
     /// Options of [`LbPolicy::RoundRobin`].
     pub round_robin_lb_config: Option<RoundRobinLbConfig>,
+    /// Options of [`DiscoveryType::OriginalDst`].
+    pub original_dst_lb_config: Option<OriginalDstLbConfig>,
+    /// How long a host of [`DiscoveryType::OriginalDst`] stays unused before it goes.
+    pub cleanup_interval: Option<PositiveDuration>,
     /// Options of every policy.
     pub common_lb_config: CommonLbConfig,
     /// Picking among the hosts with certain metadata only.
@@ -106,6 +112,11 @@ impl Cluster {
         self.dns_refresh_rate.unwrap_or(DNS_REFRESH_RATE)
     }
 
+    /// `cleanup_interval`, 5 s by default.
+    pub fn cleanup_interval_or_default(&self) -> Duration {
+        self.cleanup_interval.map_or(CLEANUP_INTERVAL, PositiveDuration::get)
+    }
+
     /// The name in stats.
     pub fn observability_name(&self) -> &str {
         if self.alt_stat_name.is_empty() { &self.name } else { &self.alt_stat_name }
@@ -123,6 +134,8 @@ pub enum DiscoveryType {
     StrictDns,
     /// The one name in the configuration is one host, whose address may change from connection to connection.
     LogicalDns,
+    /// Each connection goes where it was meant to go before it was redirected to this process.
+    OriginalDst,
 }
 
 /// `envoy.config.cluster.v3.UpstreamConnectionOptions`.

@@ -44,10 +44,8 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("envoy.config.overload.v3.OverloadManager", "refresh_interval"),
     // Connections are asked to leave when their listener changes or goes, and never by a failed health check.
     ("envoy.config.listener.v3.Listener", "drain_type"),
-    // These tune what is not there: active health checks, outlier detection, merging of endpoint updates, discovery of
-    // original destinations.
+    // These tune what is not there: active health checks, outlier detection, merging of endpoint updates.
     ("envoy.config.bootstrap.v3.ClusterManager", "outlier_detection"),
-    ("envoy.config.cluster.v3.Cluster", "cleanup_interval"),
     ("envoy.config.cluster.v3.Cluster", "ignore_health_on_host_removal"),
     ("envoy.config.cluster.v3.Cluster.CommonLbConfig", "ignore_new_hosts_until_first_hc"),
     ("envoy.config.cluster.v3.Cluster.CommonLbConfig", "update_merge_window"),

@@ -1,7 +1,7 @@
 //! How a host of a cluster is picked.
 
 use serde::Deserialize;
-use underpass_core::config::{Percent, RuntimeDouble, Struct};
+use underpass_core::config::{MetadataKey, Percent, Ranged, RuntimeDouble, Struct};
 
 /// Envoy's `healthy_panic_threshold`, in percent, where nothing is set.
 const HEALTHY_PANIC_THRESHOLD: f64 = 50.0;
@@ -21,6 +21,36 @@ pub enum LbPolicy {
     Random,
     /// By a hash, in a table that changes little when hosts come and go.
     Maglev,
+    /// As the type of the cluster has it.
+    ClusterProvided,
+}
+
+impl LbPolicy {
+    /// As the configuration has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "ROUND_ROBIN",
+            Self::LeastRequest => "LEAST_REQUEST",
+            Self::RingHash => "RING_HASH",
+            Self::Random => "RANDOM",
+            Self::Maglev => "MAGLEV",
+            Self::ClusterProvided => "CLUSTER_PROVIDED",
+        }
+    }
+}
+
+/// `envoy.config.cluster.v3.Cluster.OriginalDstLbConfig`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct OriginalDstLbConfig {
+    /// Whether a header of the request names the destination.
+    pub use_http_header: bool,
+    /// Which header; empty, `x-envoy-original-dst-host`.
+    pub http_header_name: String,
+    /// The port that is connected to, whatever the destination says.
+    pub upstream_port_override: Option<Ranged<u32, 0, 65535>>,
+    /// The dynamic metadata that names the destination.
+    pub metadata_key: Option<MetadataKey>,
 }
 
 /// `envoy.config.cluster.v3.Cluster.RingHashLbConfig`.

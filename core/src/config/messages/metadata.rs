@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::config::{RawTypedConfig, Struct, Value};
+use crate::config::{NonEmptyString, RawTypedConfig, Struct, Value};
 
 /// `envoy.config.core.v3.Metadata`: values by namespace.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -32,5 +32,29 @@ impl Metadata {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.filter_metadata.is_empty() && self.typed_filter_metadata.is_empty()
+    }
+}
+
+/// `envoy.type.metadata.v3.MetadataKey`: which value of metadata is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct MetadataKey {
+    /// The namespace.
+    pub key: NonEmptyString,
+    /// The keys that lead to the value.
+    pub path: Vec<MetadataPathSegment>,
+}
+
+/// `envoy.type.metadata.v3.MetadataKey.PathSegment`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MetadataPathSegment {
+    /// A key of a map.
+    Key(NonEmptyString),
+}
+
+impl MetadataKey {
+    /// The keys that lead to the value, as look-ups want them.
+    pub fn path(&self) -> Vec<&str> {
+        self.path.iter().map(|MetadataPathSegment::Key(key)| key.as_str()).collect()
     }
 }

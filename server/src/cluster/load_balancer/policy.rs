@@ -98,7 +98,8 @@ fn kind(cluster: &Cluster, context: &BuildContext<'_>) -> Result<PolicyKind, Bui
     let (path, scope) = (context.path(), context.scope);
     let use_hostname = cluster.common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing;
     Ok(match cluster.lb_policy {
-        LbPolicy::RoundRobin => PolicyKind::RoundRobin,
+        // What the cluster's type provides does not come here.
+        LbPolicy::RoundRobin | LbPolicy::ClusterProvided => PolicyKind::RoundRobin,
         LbPolicy::Random => PolicyKind::Random,
         LbPolicy::LeastRequest => {
             let options = cluster.least_request_lb_config.clone().unwrap_or_default();

@@ -57,6 +57,7 @@ fn every_field_is_one_of_envoys() {
         ),
         surplus::<load_balancing::LeastRequestLbConfig>("config.cluster.v3.Cluster.LeastRequestLbConfig"),
         surplus::<load_balancing::MaglevLbConfig>("config.cluster.v3.Cluster.MaglevLbConfig"),
+        surplus::<load_balancing::OriginalDstLbConfig>("config.cluster.v3.Cluster.OriginalDstLbConfig"),
         surplus::<load_balancing::RingHashLbConfig>("config.cluster.v3.Cluster.RingHashLbConfig"),
         surplus::<load_balancing::ZoneAwareLbConfig>(
             "config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig",

@@ -24,9 +24,9 @@ fn a_cluster() {
             "name: ''",
             "name: c, type: STATICC",
             "name: c, type: EDS",
-            "name: c, type: ORIGINAL_DST",
+            "name: c, cleanup_interval: 0s",
             "name: c, cluster_type: { name: x }",
-            "name: c, lb_policy: CLUSTER_PROVIDED",
+            "name: c, original_dst_lb_config: { upstream_port_override: 65536, metadata_key: { key: k, path: [] } }",
             "name: c, connect_timeout: 0s",
             "name: c, connect_timeout: 1x",
             "name: c, connect_timeout: 5",
@@ -47,11 +47,12 @@ fn a_cluster() {
         @"
     static_resources.clusters[0].name: value length must be at least 1 character
     static_resources.clusters[0].name: value length must be at least 1 character
-    static_resources.clusters[0].type: unknown value `STATICC`; did you mean `STATIC`? Possible: STATIC, STRICT_DNS, LOGICAL_DNS
-    static_resources.clusters[0].type: Envoy knows the value `EDS`, Underpass does not implement it yet; it implements: STATIC, STRICT_DNS, LOGICAL_DNS
-    static_resources.clusters[0].type: Envoy knows the value `ORIGINAL_DST`, Underpass does not implement it yet; it implements: STATIC, STRICT_DNS, LOGICAL_DNS
+    static_resources.clusters[0].type: unknown value `STATICC`; did you mean `STATIC`? Possible: STATIC, STRICT_DNS, LOGICAL_DNS, ORIGINAL_DST
+    static_resources.clusters[0].type: Envoy knows the value `EDS`, Underpass does not implement it yet; it implements: STATIC, STRICT_DNS, LOGICAL_DNS, ORIGINAL_DST
+    static_resources.clusters[0].cleanup_interval: value must be greater than 0s
     static_resources.clusters[0].cluster_type: Envoy knows this field, Underpass does not implement it yet
-    static_resources.clusters[0].lb_policy: Envoy knows the value `CLUSTER_PROVIDED`, Underpass does not implement it yet; it implements: ROUND_ROBIN, LEAST_REQUEST, RING_HASH, RANDOM, MAGLEV
+    static_resources.clusters[0].original_dst_lb_config.upstream_port_override: value must be inside range [0, 65535], not 65536
+    static_resources.clusters[0].original_dst_lb_config.metadata_key.path: value must contain at least 1 item, not 0
     static_resources.clusters[0].connect_timeout: value must be greater than 0s, not 0s
     static_resources.clusters[0].connect_timeout: expected a duration in seconds such as `5s` or `0.25s`, not `1x`; a duration ends with a single `s`
     static_resources.clusters[0].connect_timeout: a duration needs its unit: write `5s` for 5 seconds
