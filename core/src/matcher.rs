@@ -7,11 +7,13 @@
 mod header;
 mod metadata;
 mod string;
+mod substitution;
 mod value;
 
 pub use self::{
     header::HeaderMatcher,
     metadata::{MetadataMatcher, PathSegment},
     string::{RegexMatcher, StringMatcher},
+    substitution::RegexMatchAndSubstitute,
     value::{DoubleMatcher, DoubleRange, ListMatcher, NullMatch, OrMatcher, ValueMatcher},
 };

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use crate::config::{Struct, Value};
+use crate::config::{Denominator, FractionalPercent, RuntimeFractionalPercent, Struct, Value};
 
 /// An intended difference from Envoy that changes traffic, or an addition to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,6 +216,28 @@ impl RuntimeSnapshot {
         }
     }
 
+    /// Whether a part of all cases includes the one with this random number.
+    ///
+    /// A number under the key counts as so many in a hundred, as in Envoy.
+    pub fn is_enabled(&self, fraction: &RuntimeFractionalPercent, random: u64) -> bool {
+        let default = fraction.default_value;
+        let percent = match self.get(&fraction.runtime_key) {
+            _ if fraction.runtime_key.is_empty() => default,
+            Some(Value::Struct(value)) => fractional_percent(value),
+            None => default,
+            Some(_) => match u32::try_from(self.integer(&fraction.runtime_key, u64::MAX)) {
+                Ok(numerator) => FractionalPercent { numerator, denominator: Denominator::Hundred },
+                Err(_) => default,
+            },
+        };
+        let lots: u64 = match percent.denominator {
+            Denominator::Hundred => 100,
+            Denominator::TenThousand => 10_000,
+            Denominator::Million => 1_000_000,
+        };
+        random % lots < percent.numerator.into()
+    }
+
     /// Whether a feature is on.
     pub fn feature(&self, feature: Feature) -> bool {
         !self.compat && self.boolean(feature.key, feature.default)
@@ -226,6 +248,22 @@ impl RuntimeSnapshot {
         let limit = self.integer("underpass.max_internal_hops", DEFAULT_MAX_INTERNAL_HOPS);
         self.feature(INTERNAL_HOP_LIMIT).then(|| u32::try_from(limit).unwrap_or(u32::MAX))
     }
+}
+
+/// A `FractionalPercent` that stands in a layer.
+fn fractional_percent(value: &Struct) -> FractionalPercent {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "casts of floats saturate, and more than everything is everything"
+    )]
+    let numerator = value.get("numerator").and_then(Value::as_f64).unwrap_or_default() as u32;
+    let denominator = match value.get("denominator").and_then(Value::as_str) {
+        Some("TEN_THOUSAND") => Denominator::TenThousand,
+        Some("MILLION") => Denominator::Million,
+        _ => Denominator::Hundred,
+    };
+    FractionalPercent { numerator, denominator }
 }
 
 #[cfg(test)]

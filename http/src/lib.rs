@@ -15,6 +15,7 @@ pub mod local_reply;
 pub mod message_headers;
 pub mod reset;
 pub mod response_stats;
+pub mod route;
 pub mod stream;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

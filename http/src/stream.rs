@@ -1,6 +1,7 @@
 //! One request and its answer, as every HTTP filter sees them.
 
 use std::{
+    any::Any,
     cell::{Cell, Ref, RefCell, RefMut},
     rc::Rc,
     sync::Arc,
@@ -8,7 +9,10 @@ use std::{
 
 use underpass_core::{drain::DrainWatch, stream_info::SharedStreamInfo, worker::Worker};
 
-use crate::head::RequestHead;
+use crate::{
+    head::RequestHead,
+    route::{Route, RouteTable},
+};
 
 /// The downstream connection that carries a stream.
 pub struct HttpConnection {
@@ -32,6 +36,11 @@ pub struct HttpStream {
     /// The type of an upgrade that the connection manager allows: `CONNECT`, `websocket`; none for a usual request.
     upgrade: RefCell<Option<Arc<str>>>,
     close_after_answer: Cell<bool>,
+    routes: RefCell<Option<Arc<RouteTable>>>,
+    /// The route, once somebody has asked for it.
+    route: RefCell<Option<Option<Arc<Route>>>>,
+    /// What decides between routes where chance does; the same for the stream's whole life.
+    random: u64,
 }
 
 impl HttpStream {
@@ -43,6 +52,9 @@ impl HttpStream {
             request: RefCell::new(request),
             upgrade: RefCell::default(),
             close_after_answer: Cell::default(),
+            routes: RefCell::default(),
+            route: RefCell::default(),
+            random: fastrand::u64(..),
         }
     }
 
@@ -69,6 +81,41 @@ impl HttpStream {
     /// For the connection manager: the request is an upgrade of this type, and may be.
     pub fn allow_upgrade(&self, kind: Arc<str>) {
         *self.upgrade.borrow_mut() = Some(kind);
+    }
+
+    /// For the connection manager: the routes that count for this stream.
+    pub fn set_routes(&self, routes: Arc<RouteTable>) {
+        *self.routes.borrow_mut() = Some(routes);
+        self.clear_route_cache();
+    }
+
+    /// The route of the request. It is found once, by the request as it is at the first call, and noted in the stream's info.
+    pub fn route(&self) -> Option<Arc<Route>> {
+        if let Some(known) = &*self.route.borrow() {
+            return known.clone();
+        }
+        let routes = self.routes.borrow();
+        let route = routes.as_ref().and_then(|it| it.route(&self.request.borrow(), &self.info, self.random));
+        *self.info.route_name.borrow_mut() =
+            route.as_ref().filter(|route| !route.name.is_empty()).map(|route| Arc::clone(&route.name));
+        *self.info.route_metadata.borrow_mut() = route.as_ref().and_then(|route| route.metadata.clone());
+        *self.route.borrow_mut() = Some(route.clone());
+        route
+    }
+
+    /// Lets the next [`route`](Self::route) look again: for filters that changed what routes go by.
+    pub fn clear_route_cache(&self) {
+        *self.route.borrow_mut() = None;
+    }
+
+    /// What the route says to a filter, by its name in the chain; of several levels, the most specific one.
+    pub fn route_config<T: Any + Send + Sync>(&self, filter: &str) -> Option<Arc<T>> {
+        self.route()?.filter_configs.get(filter)
+    }
+
+    /// What all levels of the route say to a filter, from the least specific one to the most specific one.
+    pub fn route_configs<T: Any + Send + Sync>(&self, filter: &str) -> Vec<Arc<T>> {
+        self.route().map_or_else(Vec::new, |route| route.filter_configs.all(filter).collect())
     }
 
     /// Asks the connection manager to close an HTTP/1 connection after the answer.

@@ -1,0 +1,96 @@
+//! Which virtual host stands for a host.
+
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
+
+use super::table::VirtualHostRoutes;
+
+/// The virtual hosts of a route configuration, by their domains.
+///
+/// Exact names go first, then the longest `*.suffix`, then the longest `prefix.*`, then `*`
+/// (<https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto>).
+#[derive(Default)]
+pub(super) struct Domains {
+    exact: HashMap<Box<str>, Arc<VirtualHostRoutes>>,
+    /// `*.b` by what follows the star, the longest first.
+    suffixes: Vec<(usize, HashMap<Box<str>, Arc<VirtualHostRoutes>>)>,
+    /// `a.*` by what stands before the star, the longest first.
+    prefixes: Vec<(usize, HashMap<Box<str>, Arc<VirtualHostRoutes>>)>,
+    any: Option<Arc<VirtualHostRoutes>>,
+}
+
+impl Domains {
+    /// Adds a domain of a virtual host.
+    ///
+    /// # Errors
+    /// If it is there already.
+    pub(super) fn add(&mut self, domain: &str, host: &Arc<VirtualHostRoutes>) -> Result<(), ()> {
+        let domain = domain.to_ascii_lowercase();
+        let host = Arc::clone(host);
+        let before = if domain == "*" {
+            self.any.replace(host)
+        } else if let Some(suffix) = domain.strip_prefix('*') {
+            of_length(&mut self.suffixes, suffix.len()).insert(suffix.into(), host)
+        } else if let Some(prefix) = domain.strip_suffix('*') {
+            of_length(&mut self.prefixes, prefix.len()).insert(prefix.into(), host)
+        } else {
+            self.exact.insert(domain.into(), host)
+        };
+        if before.is_none() { Ok(()) } else { Err(()) }
+    }
+
+    /// The virtual host for an authority.
+    pub(super) fn find(&self, authority: &str, ignore_port: bool) -> Option<&Arc<VirtualHostRoutes>> {
+        if self.exact.is_empty() && self.suffixes.is_empty() && self.prefixes.is_empty() {
+            return self.any.as_ref();
+        }
+        let host = if ignore_port { without_port(authority) } else { authority };
+        let host = in_lower_case(host);
+        // `*.b` is not for `.b`, and `a.*` not for `a.`: the star stands for one character at least.
+        let shorter = |(length, _): &&(usize, HashMap<_, _>)| *length < host.len();
+        let by_suffix = || {
+            let suffix = |length: usize| host.get(host.len() - length..);
+            self.suffixes.iter().filter(shorter).find_map(|(length, hosts)| hosts.get(suffix(*length)?))
+        };
+        let by_prefix = || {
+            let prefix = |length: usize| host.get(..length);
+            self.prefixes.iter().filter(shorter).find_map(|(length, hosts)| hosts.get(prefix(*length)?))
+        };
+        self.exact.get(&*host).or_else(by_suffix).or_else(by_prefix).or(self.any.as_ref())
+    }
+}
+
+type ByName = HashMap<Box<str>, Arc<VirtualHostRoutes>>;
+
+/// The names of one length, kept behind those that are longer.
+fn of_length(lengths: &mut Vec<(usize, ByName)>, length: usize) -> &mut ByName {
+    let at = lengths.partition_point(|(other, _)| *other > length);
+    if lengths.get(at).is_none_or(|(other, _)| *other != length) {
+        lengths.insert(at, (length, ByName::default()));
+    }
+    &mut lengths[at].1
+}
+
+/// `a.b` of `a.b:80`, `[::1]` of `[::1]:80`; anything else as it is.
+pub(crate) fn without_port(authority: &str) -> &str {
+    port_start(authority).map_or(authority, |colon| &authority[..colon])
+}
+
+/// Where the colon of the port is, if there is a port; as Envoy's `HeaderUtility::getPortStart`.
+pub(crate) fn port_start(authority: &str) -> Option<usize> {
+    let colon = authority.rfind(':')?;
+    // An IPv6 address in brackets has colons of its own.
+    if authority.rfind(']').is_some_and(|bracket| bracket > colon) {
+        return None;
+    }
+    let port = &authority[colon + 1..];
+    (!port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok())
+        .then_some(colon)
+}
+
+fn in_lower_case(host: &str) -> Cow<'_, str> {
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        host.to_ascii_lowercase().into()
+    } else {
+        host.into()
+    }
+}
