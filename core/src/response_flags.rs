@@ -4,7 +4,7 @@ use std::fmt;
 
 macro_rules! response_flags {
     ($($(#[$doc:meta])* $variant:ident = $short:literal, $long:literal;)+) => {
-        /// One reason. The order is Envoy's, in which several flags are printed.
+        /// One reason. The order is Envoy's.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
         pub enum ResponseFlag { $($(#[$doc])* $variant,)+ }
@@ -90,29 +90,47 @@ response_flags! {
     UnconditionalDropOverload = "UDO", "UnconditionalDropOverload";
 }
 
-/// A set of flags; prints as `UF,URX`, or `-` when empty.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ResponseFlags(u32);
+/// A set of flags; prints as `UF,URX` in the order in which they were set, as in Envoy, or `-` when empty.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ResponseFlags {
+    set: u32,
+    /// The first flags that were set, as numbers from 1; few streams have more than two.
+    first: [u8; 8],
+}
 
 impl ResponseFlags {
     /// Adds a flag.
     pub fn insert(&mut self, flag: ResponseFlag) {
-        self.0 |= 1 << flag as u8;
+        if self.contains(flag) {
+            return;
+        }
+        if let Some(free) = self.first.get_mut(self.set.count_ones() as usize) {
+            *free = flag as u8 + 1;
+        }
+        self.set |= 1 << flag as u8;
     }
 
     /// Whether the flag is set.
     pub fn contains(self, flag: ResponseFlag) -> bool {
-        self.0 & (1 << flag as u8) != 0
+        self.set & (1 << flag as u8) != 0
     }
 
     /// Whether none is set.
     pub fn is_empty(self) -> bool {
-        self.0 == 0
+        self.set == 0
     }
 
-    /// The flags that are set, in Envoy's order.
+    /// The flags that are set, in the order in which they were.
     pub fn iter(self) -> impl Iterator<Item = ResponseFlag> {
-        ResponseFlag::ALL.iter().copied().filter(move |flag| self.contains(*flag))
+        let first = self
+            .first
+            .into_iter()
+            .filter_map(|number| ResponseFlag::ALL.get(usize::from(number).checked_sub(1)?).copied());
+        let others = ResponseFlag::ALL
+            .iter()
+            .copied()
+            .filter(move |flag| self.contains(*flag) && !self.first.contains(&(*flag as u8 + 1)));
+        first.chain(others)
     }
 
     /// `UpstreamConnectionFailure,UpstreamRetryLimitExceeded`, or `-` when empty.
@@ -131,17 +149,37 @@ impl fmt::Display for ResponseFlags {
     }
 }
 
+/// Sets are the same whatever the order.
+impl PartialEq for ResponseFlags {
+    fn eq(&self, other: &Self) -> bool {
+        self.set == other.set
+    }
+}
+
+impl Eq for ResponseFlags {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn flags_print_in_envoys_order() {
+    fn flags_print_in_the_order_in_which_they_were_set() {
         let mut flags = ResponseFlags::default();
         assert_eq!((flags.to_string(), flags.long()), ("-".into(), "-".into()));
         flags.insert(ResponseFlag::UpstreamRetryLimitExceeded);
         flags.insert(ResponseFlag::UpstreamConnectionFailure);
-        assert_eq!(flags.to_string(), "UF,URX");
-        assert_eq!(flags.long(), "UpstreamConnectionFailure,UpstreamRetryLimitExceeded");
+        flags.insert(ResponseFlag::UpstreamRetryLimitExceeded);
+        assert_eq!(flags.to_string(), "URX,UF");
+        assert_eq!(flags.long(), "UpstreamRetryLimitExceeded,UpstreamConnectionFailure");
+    }
+
+    #[test]
+    fn no_flag_is_lost_however_many_there_are() {
+        let mut flags = ResponseFlags::default();
+        ResponseFlag::ALL.iter().rev().for_each(|flag| flags.insert(*flag));
+        let mut all: Vec<_> = flags.iter().collect();
+        assert_eq!(all[0], *ResponseFlag::ALL.last().unwrap());
+        all.sort();
+        assert_eq!(all, ResponseFlag::ALL);
     }
 }
