@@ -19,6 +19,7 @@ const OURS: &[(&str, &str)] = &[
     ("filters.http.rbac.v3.RBAC", "underpass-ext-http-rbac"),
     ("filters.http.rbac.v3.RBACPerRoute", "underpass-ext-http-rbac"),
     ("filters.http.set_filter_state.v3.Config", "underpass-ext-http-set-filter-state"),
+    ("filters.listener.http_inspector.v3.HttpInspector", "underpass-ext-listener-http-inspector"),
     ("filters.listener.original_dst.v3.OriginalDst", "underpass-ext-listener-original-dst"),
     ("filters.listener.proxy_protocol.v3.ProxyProtocol", "underpass-ext-listener-proxy-protocol"),
     ("filters.listener.tls_inspector.v3.TlsInspector", "underpass-ext-listener-tls-inspector"),
