@@ -155,7 +155,7 @@ pub struct StreamInfo {
     /// The HTTP status, where there is one.
     pub response_code: Cell<Option<u16>>,
     /// What decided the response, in Envoy's words.
-    pub response_code_details: RefCell<Option<String>>,
+    pub response_code_details: RefCell<Option<Cow<'static, str>>>,
     /// What ended the connection, in the words of the filter that ended it.
     pub connection_termination_details: RefCell<Option<String>>,
     /// Why the downstream transport failed.

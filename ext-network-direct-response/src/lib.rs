@@ -54,7 +54,7 @@ impl NetworkFilter for DirectResponseFilter {
         _: Next<'a>,
     ) -> BoxFuture<'a, Result<(), ConnectionError>> {
         Box::pin(async move {
-            *connection.info.response_code_details.borrow_mut() = Some("direct_response".to_owned());
+            *connection.info.response_code_details.borrow_mut() = Some("direct_response".into());
             connection.io.write_all(&self.answer).await.map_err(ConnectionError::Downstream)?;
             connection.io.flush().await.map_err(ConnectionError::Downstream)?;
             connection.info.bytes_sent.set(self.answer.len() as u64);

@@ -1,5 +1,7 @@
 //! Answers that this proxy gives itself.
 
+use std::borrow::Cow;
+
 use http::{HeaderValue, StatusCode, header};
 
 use crate::{Body, Response, stream::HttpStream};
@@ -16,7 +18,7 @@ pub fn local_reply(
     stream: &HttpStream,
     status: StatusCode,
     body: &str,
-    details: impl Into<String>,
+    details: impl Into<Cow<'static, str>>,
 ) -> Response {
     stream.info.response_code.set(Some(status.as_u16()));
     *stream.info.response_code_details.borrow_mut() = Some(details.into());

@@ -140,7 +140,7 @@ fn refuse(io: BoxIo, info: &SharedStreamInfo, base: &ListenerBase) {
     io::refuse(io);
     base.stats.no_filter_chain_match.inc();
     info.set_flag(ResponseFlag::NoRouteFound);
-    *info.response_code_details.borrow_mut() = Some(FILTER_CHAIN_NOT_FOUND.to_owned());
+    *info.response_code_details.borrow_mut() = Some(FILTER_CHAIN_NOT_FOUND.into());
 }
 
 /// The bytes for the network filters, or `None` if the connection ends here.
