@@ -29,6 +29,7 @@ use crate::{
     connection::BoxFuture,
     formatter::Headers,
     io::BoxIo,
+    protocol_options::ProtocolOptions,
     stats::Scope,
     stream_info::StreamInfo,
     transport_socket::UpstreamTransportSocket,
@@ -88,8 +89,8 @@ pub struct ClusterInfo {
     pub transport_socket: Option<Arc<dyn UpstreamTransportSocket>>,
     /// What it wants of its kernel sockets.
     pub socket_setup: Option<Arc<dyn SocketSetup>>,
-    /// Protocol options of other crates, as they are in the configuration, by name.
-    pub extension_protocol_options: BTreeMap<String, crate::config::RawTypedConfig>,
+    /// What other crates want to know of it, to speak their protocol to it.
+    pub protocol_options: ProtocolOptions,
     /// Where the HTTP building blocks keep the stats of its answers, once there is one.
     pub response_stats: OnceLock<Box<dyn Any + Send + Sync>>,
 }
@@ -110,7 +111,7 @@ impl ClusterInfo {
             transport_socket: None,
             socket_setup: None,
             scope,
-            extension_protocol_options: BTreeMap::new(),
+            protocol_options: ProtocolOptions::default(),
             response_stats: OnceLock::new(),
         }
     }

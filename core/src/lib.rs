@@ -25,6 +25,7 @@ pub mod listener_filter;
 pub mod matcher;
 pub mod metadata;
 pub mod network_filter;
+pub mod protocol_options;
 pub mod proxy_protocol;
 pub mod relay;
 pub mod response_flags;

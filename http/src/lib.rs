@@ -13,6 +13,7 @@ pub mod header_mutation;
 pub mod inline_headers;
 pub mod local_reply;
 pub mod message_headers;
+pub mod protocol_options;
 pub mod reset;
 pub mod response_stats;
 pub mod route;

@@ -12,6 +12,7 @@
 pub mod bootstrap;
 pub mod circuit_breakers;
 pub mod cluster;
+pub(crate) mod deprecated_http_options;
 pub mod dns;
 pub mod endpoint;
 pub mod filter_chain;

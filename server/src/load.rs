@@ -9,7 +9,7 @@ use underpass_core::{
 
 use crate::{
     command_line::Options,
-    config::{Bootstrap, HARMLESS},
+    config::{Bootstrap, HARMLESS, deprecated_http_options::upgrade_bootstrap},
 };
 
 /// The Envoy name of the message that a configuration file holds.
@@ -58,7 +58,8 @@ pub fn load(options: &Options, extensions: &ExtensionSet) -> Result<Loaded, Load
     let document = read_tree(options)?;
     let reader =
         Reader::new(extensions).harmless(HARMLESS).allow_unknown_fields(options.allow_unknown_static_fields);
-    let bootstrap = reader.read::<Bootstrap>(&document.root, ConfigPath::root(), BOOTSTRAP);
+    let root = upgrade_bootstrap(&document.root);
+    let bootstrap = reader.read::<Bootstrap>(&root, ConfigPath::root(), BOOTSTRAP);
     let mut report = reader.into_report();
     if let Some(bootstrap) = &bootstrap {
         bootstrap.overload_manager.check(&mut report);

@@ -37,6 +37,7 @@ const OURS: &[(&str, &str)] = &[
         "underpass-ext-transport-proxy-protocol",
     ),
     ("transport_sockets.raw_buffer.v3.RawBuffer", "underpass-ext-transport-raw-buffer"),
+    ("upstreams.http.v3.HttpProtocolOptions", "underpass-http"),
 ];
 
 /// The package of ours that provides the type.

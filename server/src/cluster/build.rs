@@ -14,6 +14,7 @@ use underpass_core::{
     build_context::{BuildContext, BuildError},
     cluster::{ClusterInfo, Host, TrafficStats},
     config::{self, ConfigPath},
+    protocol_options::ProtocolOptions,
     server::ServerContext,
     stats::Scope,
     transport_socket::{UpstreamTransportSocket, UpstreamTransportSocketConfig},
@@ -162,7 +163,7 @@ impl Environment {
             transport_socket: transport_socket(config, context)?,
             socket_setup: sockets.map(|sockets| Arc::new(sockets) as _),
             scope: scope.clone(),
-            extension_protocol_options: config.typed_extension_protocol_options.clone(),
+            protocol_options: protocol_options(config, context)?,
             response_stats: OnceLock::new(),
         })
     }
@@ -265,6 +266,26 @@ fn transport_socket(
     let Some(transport_socket) = &config.transport_socket else { return Ok(None) };
     let build = <dyn UpstreamTransportSocketConfig>::build;
     context.build(&transport_socket.typed_config, build).map(Some)
+}
+
+/// As in Envoy, options are found by their name in the map, whatever their type is.
+fn protocol_options(config: &Cluster, context: &BuildContext<'_>) -> Result<ProtocolOptions, BuildError> {
+    let mut built = ProtocolOptions::default();
+    for (name, options) in &config.typed_extension_protocol_options {
+        if name != options.name() {
+            let at = context.path().field("typed_extension_protocol_options").key(name);
+            return Err(BuildError::at(
+                at,
+                format!(
+                    "Didn't find a registered network or http filter or protocol options implementation for name: \
+                     '{name}'; options of this type belong under '{}'",
+                    options.name()
+                ),
+            ));
+        }
+        built.push(context.build(options, |options, context| options.build(&config.name, context))?);
+    }
+    Ok(built)
 }
 
 fn refresh(config: &Cluster) -> Refresh {

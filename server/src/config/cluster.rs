@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 use underpass_core::{
-    config::{Address, ExtensionConfig, Metadata, PositiveDuration, RawTypedConfig, TcpKeepalive},
+    config::{Address, ExtensionConfig, Metadata, PositiveDuration, TcpKeepalive, TypedConfig},
+    protocol_options::ProtocolOptionsConfig,
     transport_socket::UpstreamTransportSocketConfig,
 };
 
@@ -73,7 +74,7 @@ pub struct Cluster {
     /// Data for filters, formatters and the next hop.
     pub metadata: Metadata,
     /// Options of protocols that other crates implement, by name of the extension.
-    pub typed_extension_protocol_options: BTreeMap<String, RawTypedConfig>,
+    pub typed_extension_protocol_options: BTreeMap<String, TypedConfig<dyn ProtocolOptionsConfig>>,
     /// How often names are resolved.
     pub dns_refresh_rate: Option<Duration>,
     /// How often names are resolved while that fails.

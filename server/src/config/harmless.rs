@@ -37,6 +37,10 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("envoy.config.bootstrap.v3.ClusterManager", "enable_deferred_cluster_creation"),
     ("envoy.config.metrics.v3.HistogramBucketSettings", "bins"),
     ("envoy.type.matcher.v3.RegexMatcher.GoogleRE2", "max_program_size"),
+    // Which of its parsers Envoy uses, and how it packs bytes.
+    ("envoy.config.core.v3.Http1ProtocolOptions", "use_balsa_parser"),
+    ("envoy.config.core.v3.Http2ProtocolOptions", "enable_huffman_encoding"),
+    ("envoy.config.core.v3.Http2ProtocolOptions", "use_oghttp2_codec"),
     // What Envoy does when it runs out of something; the global connection limit is implemented.
     ("envoy.config.overload.v3.OverloadManager", "actions"),
     ("envoy.config.overload.v3.OverloadManager", "buffer_factory_config"),

@@ -126,7 +126,6 @@ fn a_cluster_says_what_it_wants() {
            upstream_bind_config: { source_address: { address: 127.0.0.2, port_value: 0 } },
            circuit_breakers: { thresholds: [ { priority: HIGH, max_retries: 9 }, { max_connections: 1 } ],
                                per_host_thresholds: [ { max_connections: 4 } ] },
-           typed_extension_protocol_options: { x: { '@type': type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer } },
            load_assignment: { cluster_name: c, policy: { overprovisioning_factor: 100 }, endpoints: [ {
              locality: { zone: z }, priority: 1, load_balancing_weight: 3, lb_endpoints: [ {
                health_status: DEGRADED, load_balancing_weight: 2,
@@ -140,10 +139,6 @@ fn a_cluster_says_what_it_wants() {
     let limits = cluster.circuit_breakers.of(super::circuit_breakers::RoutingPriority::Default);
     assert_eq!((limits.max_connections_or_default(), limits.max_retries_or_default()), (1, 3));
     assert_eq!(cluster.circuit_breakers.max_connections_per_host(), 4);
-    assert_eq!(
-        cluster.typed_extension_protocol_options["x"].type_name(),
-        "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
-    );
     let assignment = cluster.load_assignment.unwrap();
     assert_eq!(assignment.policy.overprovisioning_factor_or_default(), 100);
     assert_eq!((assignment.endpoints[0].locality.zone.as_str(), assignment.endpoints[0].priority), ("z", 1));

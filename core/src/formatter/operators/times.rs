@@ -17,7 +17,7 @@ pub(super) const OPERATORS: &[OperatorEntry] = &[
     }),
     OperatorEntry::with_required("COMMON_DURATION", common_duration),
     OperatorEntry::plain("REQUEST_DURATION", |cx, out| {
-        since_start(cx, cx.info.last_byte_received.get(), out)
+        since_start(cx, cx.info.last_byte_received.get(), out);
     }),
     OperatorEntry::plain("REQUEST_TX_DURATION", |cx, out| {
         since_start(cx, cx.info.upstream.last_byte_sent.get(), out);
