@@ -17,7 +17,7 @@ use std::{
 };
 
 pub use self::{
-    circuit_breakers::{CircuitBreakers, Limits, Resource, ResourceHold, Thresholds},
+    circuit_breakers::{CircuitBreakers, Limits, Resource, ResourceHold, RetryBudget, Thresholds},
     host::{Health, HealthFlag, Host, HostId, HostMonitor, HostStats, Locality, Outcome},
     traffic_stats::TrafficStats,
 };

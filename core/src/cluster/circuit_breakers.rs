@@ -21,7 +21,7 @@ pub struct CircuitBreakers {
 }
 
 /// The limits of one routing priority.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
     /// Connections to all hosts.
     pub connections: u64,
@@ -31,12 +31,23 @@ pub struct Limits {
     pub requests: u64,
     /// Retries in progress.
     pub retries: u64,
+    /// Retries in progress in relation to requests; where it is set, `retries` has no say.
+    pub retry_budget: Option<RetryBudget>,
     /// Connection pools.
     pub connection_pools: u64,
     /// Connections to each host.
     pub connections_per_host: u64,
     /// Whether there are gauges of how much is left.
     pub track_remaining: bool,
+}
+
+/// How many retries there may be in relation to requests.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RetryBudget {
+    /// How many of a hundred requests, in progress or waiting, may be retries.
+    pub percent: f64,
+    /// How many retries there may be however few requests there are.
+    pub min_concurrency: u64,
 }
 
 /// Envoy's defaults.
@@ -47,6 +58,7 @@ impl Default for Limits {
             pending_requests: 1024,
             requests: 1024,
             retries: 3,
+            retry_budget: None,
             connection_pools: u64::MAX,
             connections_per_host: u64::MAX,
             track_remaining: false,
@@ -88,6 +100,19 @@ impl CircuitBreakers {
 }
 
 impl Thresholds {
+    /// Whether there may be one more retry.
+    pub fn may_retry(&self) -> bool {
+        let Some(budget) = self.limits.retry_budget else { return self.retries.has_room() };
+        let requests = self.requests.in_use() + self.pending_requests.in_use();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is not negative, and small"
+        )]
+        let share = (budget.percent / 100.0 * requests as f64) as u64;
+        self.retries.in_use() < share.max(budget.min_concurrency)
+    }
+
     fn new(scope: &Scope, limits: Limits) -> Self {
         let resource = |max: u64, open: &str, remaining: &str| {
             let remaining = limits.track_remaining.then(|| scope.gauge(remaining));
@@ -229,6 +254,20 @@ mod tests {
         assert_eq!(gauge(&store, "rq_open"), 1);
         drop(holds);
         assert_eq!(gauge(&store, "rq_open"), 0);
+    }
+
+    #[test]
+    fn a_retry_budget_is_a_share_of_the_requests() {
+        let store = Store::new(1);
+        let retry_budget = Some(RetryBudget { percent: 20.0, min_concurrency: 2 });
+        let breakers = breakers(&store, Limits { retry_budget, ..Limits::default() }).default;
+        let mut retries = vec![breakers.retries.hold()];
+        assert!(breakers.may_retry());
+        retries.push(breakers.retries.hold());
+        assert!(!breakers.may_retry());
+        let requests: Vec<_> = (0..15).map(|_| breakers.requests.hold()).collect();
+        assert!(breakers.may_retry());
+        drop(requests);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Limits on what a cluster may have open at once: `envoy.config.cluster.v3.CircuitBreakers`.
 
 use serde::Deserialize;
+use underpass_core::config::Percent;
 
 /// Envoy's limit on connections, pending requests and requests, where nothing is set.
 const LIMIT: u32 = 1024;
@@ -8,7 +9,7 @@ const LIMIT: u32 = 1024;
 const RETRIES: u32 = 3;
 
 /// `envoy.config.cluster.v3.CircuitBreakers`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct CircuitBreakers {
     /// The limits, at most one for each priority; of more, the first counts.
@@ -31,7 +32,7 @@ impl CircuitBreakers {
 }
 
 /// `envoy.config.cluster.v3.CircuitBreakers.Thresholds`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Thresholds {
     /// Whose limits these are.
@@ -44,10 +45,22 @@ pub struct Thresholds {
     pub max_requests: Option<u32>,
     /// Retries in progress.
     pub max_retries: Option<u32>,
+    /// Retries in progress in relation to requests; where it is set, `max_retries` has no say.
+    pub retry_budget: Option<RetryBudget>,
     /// Connection pools; any number by default.
     pub max_connection_pools: Option<u32>,
     /// Whether there are gauges of how much is left.
     pub track_remaining: bool,
+}
+
+/// `envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct RetryBudget {
+    /// How many of a hundred requests may be retries; 20 unless set.
+    pub budget_percent: Option<Percent>,
+    /// How many retries there may be however few requests there are; 3 unless set.
+    pub min_retry_concurrency: Option<u32>,
 }
 
 impl Thresholds {

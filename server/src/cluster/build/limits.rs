@@ -2,7 +2,7 @@
 
 use underpass_core::{
     build_context::{BuildContext, BuildError},
-    cluster::{CircuitBreakers, Limits},
+    cluster::{CircuitBreakers, Limits, RetryBudget},
     config::ConfigPath,
     runtime::RuntimeSnapshot,
 };
@@ -50,6 +50,10 @@ fn limits(config: &Cluster, priority: RoutingPriority, runtime: &RuntimeSnapshot
         pending_requests: limit("max_pending_requests", thresholds.max_pending_requests_or_default().into()),
         requests: limit("max_requests", thresholds.max_requests_or_default().into()),
         retries: limit("max_retries", thresholds.max_retries_or_default().into()),
+        retry_budget: thresholds.retry_budget.as_ref().map(|budget| RetryBudget {
+            percent: budget.budget_percent.map_or(20.0, |percent| percent.value),
+            min_concurrency: budget.min_retry_concurrency.unwrap_or(3).into(),
+        }),
         connection_pools: limit("max_connection_pools", unlimited(thresholds.max_connection_pools)),
         connections_per_host: unlimited(Some(per_host).filter(|limit| *limit != u32::MAX)),
         track_remaining: thresholds.track_remaining,
