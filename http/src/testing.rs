@@ -9,14 +9,17 @@ use http::{HeaderName, HeaderValue, Version, uri::Scheme};
 use http_body_util::BodyExt as _;
 use underpass_core::{
     address::Address,
+    config::{ConfigPath, Reader, parse_yaml},
     connection::BoxFuture,
     drain::DrainSignal,
+    extension::ExtensionSet,
     testing::{self, TestServer},
 };
 
 use crate::{
     Body, HttpConnection, HttpStream, RequestHead, Response,
     filter::{FilterChain, HttpFilter, HttpFilterConfig, HttpFilterContext, Next},
+    route::{RouteConfiguration, RouteTable},
 };
 
 /// Builds a filter from the YAML of its typed config, `@type` included. Its stats begin with `http.test.`; in the chain it
@@ -72,6 +75,40 @@ pub fn stream(server: &TestServer, head: RequestHead) -> Rc<HttpStream> {
         buffer_limit: 1024 * 1024,
     };
     Rc::new(HttpStream::new(Rc::new(connection), info, head))
+}
+
+/// Gives a stream these routes, from the YAML of a `RouteConfiguration`.
+///
+/// # Errors
+/// The report, or what building it says.
+pub fn set_routes(server: &TestServer, stream: &HttpStream, yaml: &str) -> Result<(), String> {
+    let extensions = ExtensionSet::from_inventory().map_err(|error| error.to_string())?;
+    let document = parse_yaml("routes.yaml", yaml).map_err(|report| report.to_string())?;
+    let reader = Reader::new(&extensions);
+    let read = reader.read::<RouteConfiguration>(
+        &document.root,
+        ConfigPath::root(),
+        "envoy.config.route.v3.RouteConfiguration",
+    );
+    let Some(routes) = read else { return Err(reader.into_report().to_string()) };
+    let table = server.build("", |build| {
+        let context = HttpFilterContext { build, name: "", stat_prefix: "http.test." };
+        RouteTable::build(&routes, &ConfigPath::root(), &context)
+    });
+    stream.set_routes(table.map_err(|error| error.to_string())?);
+    Ok(())
+}
+
+/// Gives a stream one route, to the cluster `up`, that says this to the filter `filter`: the YAML of a typed config.
+///
+/// # Errors
+/// As [`set_routes`].
+pub fn set_route_config(server: &TestServer, stream: &HttpStream, config: &str) -> Result<(), String> {
+    let yaml = format!(
+        "name: r\nvirtual_hosts:\n- name: v\n  domains: ['*']\n  routes:\n  - match: {{prefix: /}}\n    \
+         route: {{cluster: up}}\n    typed_per_filter_config: {{filter: {config}}}\n"
+    );
+    set_routes(server, stream, &yaml)
 }
 
 /// A terminal filter that reads the whole body and answers.
