@@ -110,11 +110,11 @@ fn lines_are_judged_as_envoy_judges_them() {
         for line in lines {
             let found = match look_at(line) {
                 None => "more is needed",
-                Some(crate::request_line::Beginning::Other) => "none",
-                Some(crate::request_line::Beginning::Http(version)) => match version {
-                    crate::request_line::Version::Http10 => "http/1.0",
-                    crate::request_line::Version::Http11 => "http/1.1",
-                    crate::request_line::Version::Http2 => "h2c",
+                Some(request_line::Beginning::Other) => "none",
+                Some(request_line::Beginning::Http(version)) => match version {
+                    request_line::Version::Http10 => "http/1.0",
+                    request_line::Version::Http11 => "http/1.1",
+                    request_line::Version::Http2 => "h2c",
                 },
             };
             assert_eq!(found, expected, "{:?}", String::from_utf8_lossy(line));

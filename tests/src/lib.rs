@@ -16,6 +16,10 @@ pub mod client;
 pub mod config;
 pub mod differential;
 pub mod example;
+pub mod h2_peer;
+pub mod http_client;
+pub mod http_config;
+pub mod http_origin;
 pub mod mistake;
 pub mod origin;
 pub mod payload;
@@ -27,6 +31,7 @@ use std::time::{Duration, Instant};
 pub use crate::{
     admin::Admin,
     config::{Chain, With},
+    http_origin::HttpOrigin,
     origin::Origin,
     proxy::{Proxy, Start},
 };
