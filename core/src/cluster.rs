@@ -52,7 +52,14 @@ pub trait Cluster {
     /// Picks a host. `None` when no host is available (`upstream_cx_none_healthy` is counted).
     fn choose_host(&self, context: &LoadBalancerContext<'_>) -> Option<Arc<Host>>;
 
-    /// Opens a connection to a host, for a pool: counts connections, not requests.
+    /// Asks the circuit breakers whether a pool may open a connection to a host. `upstream_cx_overflow` is counted if not.
+    /// A pool without any connection may open one all the same, since nothing of its own could make room.
+    fn may_open(&self, host: &Host, high_priority: bool) -> bool {
+        let _ = (host, high_priority);
+        true
+    }
+
+    /// Opens a connection to a host, for a pool that [may](Self::may_open): counts connections, not requests.
     fn open<'a>(
         &'a self,
         host: &'a Arc<Host>,
@@ -162,6 +169,11 @@ pub struct UpstreamConnection {
 pub trait ConnectionLease {
     /// Ends the lease and says who closed the connection.
     fn close(self: Box<Self>, by: ClosedBy);
+
+    /// The same of a connection that carried requests when it ended, for pools that know.
+    fn close_with_request(self: Box<Self>, by: ClosedBy) {
+        self.close(by);
+    }
 }
 
 /// Who closed an upstream connection.

@@ -1,6 +1,10 @@
 //! The body of a request or an answer: frames of data, and trailers.
 
+mod channel;
+mod http2;
+
 use std::{
+    any::Any,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -8,7 +12,9 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use crate::{reset::StreamReset, tunnel::Tunnel};
+pub use self::channel::{BodySender, BodyUnwanted};
+use self::{channel::ChannelBody, http2::Http2Body};
+use crate::{reset::StreamReset, tunnel::Tunnel, upstream::Http1Answer};
 
 /// Why a body broke off.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -35,6 +41,9 @@ enum Kind {
     Empty,
     Full(Bytes),
     Http1(hyper::body::Incoming),
+    Http1Answer(Box<Http1Answer>),
+    Http2(Http2Body),
+    Channel(ChannelBody),
     Boxed(Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError>>>),
     Tunnel(Tunnel),
 }
@@ -54,6 +63,23 @@ impl Body {
     /// What hyper reads from an HTTP/1 connection.
     pub fn http1(incoming: hyper::body::Incoming) -> Self {
         if http_body::Body::is_end_stream(&incoming) { Self::empty() } else { Self(Kind::Http1(incoming)) }
+    }
+
+    /// What an HTTP/1 upstream answers; reading it drives the connection.
+    pub(crate) fn http1_answer(answer: Http1Answer) -> Self {
+        Self(Kind::Http1Answer(Box::new(answer)))
+    }
+
+    /// What an HTTP/2 stream receives. Reading it gives the sender its window back. `guard` is dropped at its end, or
+    /// with it.
+    pub fn http2(stream: h2::RecvStream, guard: Option<Box<dyn Any>>) -> Self {
+        if stream.is_end_stream() { Self::empty() } else { Self(Kind::Http2(Http2Body::new(stream, guard))) }
+    }
+
+    /// A body that is written by hand. The sender is held back when about `limit` bytes wait to be read.
+    pub fn channel(limit: usize) -> (BodySender, Self) {
+        let (sender, body) = channel::channel(limit);
+        (sender, body.into_body())
     }
 
     /// Any other body.
@@ -101,6 +127,9 @@ impl http_body::Body for Body {
             Kind::Http1(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map_err(|_| BodyError::Reset(crate::reset::ResetReason::ConnectionTermination.into())),
+            Kind::Http1Answer(body) => body.poll_frame(cx),
+            Kind::Http2(body) => body.poll_frame(cx),
+            Kind::Channel(body) => body.poll_frame(cx),
             Kind::Boxed(body) => body.as_mut().poll_frame(cx),
         }
     }
@@ -110,6 +139,9 @@ impl http_body::Body for Body {
             Kind::Empty | Kind::Tunnel(_) => true,
             Kind::Full(data) => data.is_empty(),
             Kind::Http1(body) => body.is_end_stream(),
+            Kind::Http1Answer(body) => body.is_end_stream(),
+            Kind::Http2(body) => body.is_end_stream(),
+            Kind::Channel(body) => body.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -119,6 +151,9 @@ impl http_body::Body for Body {
             Kind::Empty | Kind::Tunnel(_) => SizeHint::with_exact(0),
             Kind::Full(data) => SizeHint::with_exact(data.len() as u64),
             Kind::Http1(body) => body.size_hint(),
+            Kind::Http1Answer(body) => body.size_hint(),
+            Kind::Http2(body) => body.size_hint(),
+            Kind::Channel(_) => SizeHint::default(),
             Kind::Boxed(body) => body.size_hint(),
         }
     }
@@ -129,7 +164,9 @@ impl std::fmt::Debug for Body {
         f.write_str(match &self.0 {
             Kind::Empty => "Body(empty)",
             Kind::Full(_) => "Body(full)",
-            Kind::Http1(_) => "Body(HTTP/1)",
+            Kind::Http1(_) | Kind::Http1Answer(_) => "Body(HTTP/1)",
+            Kind::Http2(_) => "Body(HTTP/2)",
+            Kind::Channel(_) => "Body(channel)",
             Kind::Boxed(_) => "Body(boxed)",
             Kind::Tunnel(_) => "Body(tunnel)",
         })

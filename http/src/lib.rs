@@ -8,6 +8,7 @@
 
 pub mod body;
 pub mod filter;
+pub mod h2_stream_io;
 pub mod head;
 pub mod header_mutation;
 pub mod inline_headers;
@@ -21,6 +22,7 @@ pub mod stream;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tunnel;
+pub mod upstream;
 
 pub use self::{
     body::{Body, BodyError},

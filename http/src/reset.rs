@@ -79,3 +79,26 @@ impl From<ResetReason> for StreamReset {
         Self { reason, transport_failure_reason: None, refusal: None }
     }
 }
+
+impl From<&h2::Error> for StreamReset {
+    /// How Envoy's HTTP/2 codec tells its users of an error (`source/common/http/http2/codec_impl.cc`).
+    fn from(error: &h2::Error) -> Self {
+        let reason = match error.reason() {
+            // A stream beyond the last one that a GOAWAY names was not processed (RFC 9113, 6.8).
+            Some(_) if error.is_go_away() && error.is_remote() => ResetReason::RemoteRefusedStreamReset,
+            Some(h2::Reason::REFUSED_STREAM) if error.is_remote() => ResetReason::RemoteRefusedStreamReset,
+            Some(h2::Reason::CONNECT_ERROR) if error.is_remote() => ResetReason::ConnectError,
+            Some(_) if error.is_remote() => ResetReason::RemoteReset,
+            Some(_) if error.is_library() => ResetReason::ProtocolError,
+            Some(_) => ResetReason::LocalReset,
+            None => ResetReason::ConnectionTermination,
+        };
+        reason.into()
+    }
+}
+
+impl From<StreamReset> for std::io::Error {
+    fn from(reset: StreamReset) -> Self {
+        Self::new(std::io::ErrorKind::ConnectionReset, reset)
+    }
+}

@@ -19,6 +19,7 @@ pub(super) struct Lease {
     started: Instant,
     connect_failed: bool,
     closed_by: ClosedBy,
+    ended_with_request: bool,
     request: Option<RequestHold>,
     // Held for their drop.
     _active: GaugeHold,
@@ -50,6 +51,7 @@ impl Lease {
             started: Instant::now(),
             connect_failed: false,
             closed_by: ClosedBy::Local,
+            ended_with_request: false,
             request: None,
             _active: cluster.stats.upstream_cx_active.hold(),
             _breaker: cluster.circuit_breakers.of(high_priority).connections.hold(),
@@ -85,6 +87,11 @@ impl ConnectionLease for Lease {
     fn close(mut self: Box<Self>, by: ClosedBy) {
         self.closed_by = by;
     }
+
+    fn close_with_request(mut self: Box<Self>, by: ClosedBy) {
+        self.closed_by = by;
+        self.ended_with_request = true;
+    }
 }
 
 impl Drop for Lease {
@@ -97,19 +104,20 @@ impl Drop for Lease {
             stats.upstream_cx_connect_fail.inc();
             self.host.stats.cx_connect_fail.fetch_add(1, Ordering::Relaxed);
         }
-        if self.request.is_some() {
+        let with_request = self.request.is_some() || self.ended_with_request;
+        if with_request {
             stats.upstream_cx_destroy_with_active_rq.inc();
         }
         match self.closed_by {
             ClosedBy::Local => {
                 stats.upstream_cx_destroy_local.inc();
-                if self.request.is_some() {
+                if with_request {
                     stats.upstream_cx_destroy_local_with_active_rq.inc();
                 }
             }
             ClosedBy::Remote => {
                 stats.upstream_cx_destroy_remote.inc();
-                if self.request.is_some() {
+                if with_request {
                     stats.upstream_cx_destroy_remote_with_active_rq.inc();
                 }
             }

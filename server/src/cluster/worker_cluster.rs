@@ -183,6 +183,14 @@ impl Cluster for WorkerCluster {
         host
     }
 
+    fn may_open(&self, host: &Host, high_priority: bool) -> bool {
+        let may = has_room(host, self.shared.info.circuit_breakers.of(high_priority));
+        if !may {
+            self.shared.info.stats.upstream_cx_overflow.inc();
+        }
+        may
+    }
+
     fn open<'a>(
         &'a self,
         host: &'a Arc<Host>,
@@ -190,12 +198,6 @@ impl Cluster for WorkerCluster {
     ) -> BoxFuture<'a, Result<UpstreamConnection, PoolFailure>> {
         Box::pin(async move {
             let pool = self.pool(host);
-            if !has_room(host, self.thresholds(context)) {
-                self.shared.info.stats.upstream_cx_overflow.inc();
-                if !pool.is_empty() {
-                    return Err(failure(PoolFailureReason::ConnectionOverflow, Some(host)));
-                }
-            }
             let lease = Lease::new(&self.shared.info, host, pool.enter(), context.high_priority);
             let (opened, lease) = self.connect(host, context, lease).await?;
             Ok(self.connection(Arc::clone(host), opened, lease))

@@ -119,7 +119,7 @@ async fn the_high_priority_has_limits_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_pool_is_refused_rather_than_made_to_wait() {
+async fn a_pool_asks_before_it_opens_a_connection() {
     let (_listener, address) = listener().await;
     let test = TestManager::new();
     test.add(&limited(address, "thresholds: [{max_connections: 1}]")).unwrap();
@@ -129,9 +129,10 @@ async fn a_pool_is_refused_rather_than_made_to_wait() {
             let cluster = worker.cluster_manager().unwrap().cluster("up").unwrap();
             let context = LoadBalancerContext::default();
             let host = cluster.choose_host(&context).unwrap();
+            assert!(cluster.may_open(&host, false));
             let _first = cluster.open(&host, &context).await.unwrap();
-            let second = cluster.open(&host, &context).await;
-            assert_eq!(told(second), (PoolFailureReason::ConnectionOverflow, None));
+            assert!(!cluster.may_open(&host, false));
+            assert_eq!(test.server.stat("cluster.up.upstream_cx_overflow"), 1);
         })
         .await;
 }

@@ -1,0 +1,249 @@
+//! What is counted for upstream connections and their streams, on every way out.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    rc::Weak,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
+
+use underpass_core::{
+    address::Address,
+    cluster::{
+        ClosedBy, ClusterInfo, ConnectionLease, Host, PoolFailure, PoolFailureReason, ResourceHold,
+        UpstreamConnection,
+    },
+    io::BoxIo,
+    stream_info::SharedStreamInfo,
+};
+
+use super::{metered::Metered, pool::Pool, settings::UpstreamProtocol};
+
+/// One upstream connection, as everybody who uses it sees it. Its end is counted when the last of them lets go.
+pub(super) struct ConnectionState {
+    pub(super) host: Arc<Host>,
+    pub(super) cluster: Arc<ClusterInfo>,
+    pub(super) local_address: Option<Address>,
+    pub(super) remote_address: Address,
+    pub(super) connection_id: u64,
+    pub(super) protocol: UpstreamProtocol,
+    pool: Weak<Pool>,
+    lease: RefCell<Option<Box<dyn ConnectionLease>>>,
+    pub(super) opened: Instant,
+    received: Cell<u64>,
+    sent: Cell<u64>,
+    closed_remotely: Cell<bool>,
+    /// Requests in progress.
+    active: Cell<usize>,
+    /// Set when the connection ended below a request.
+    ended_with_request: Cell<bool>,
+    requests: Cell<u32>,
+}
+
+impl ConnectionState {
+    /// Takes the accounts of a connection that was just opened, and gives back its bytes.
+    pub(super) fn new(
+        connection: UpstreamConnection,
+        protocol: UpstreamProtocol,
+        pool: &Rc<Pool>,
+    ) -> (Rc<Self>, Metered) {
+        let UpstreamConnection { io, host, cluster, local_address, remote_address, connection_id, lease } =
+            connection;
+        match protocol {
+            UpstreamProtocol::Http1 => cluster.stats.upstream_cx_http1_total.inc(),
+            UpstreamProtocol::Http2 => cluster.stats.upstream_cx_http2_total.inc(),
+        }
+        let state = Rc::new(Self {
+            host,
+            cluster,
+            local_address,
+            remote_address,
+            connection_id,
+            protocol,
+            pool: Rc::downgrade(pool),
+            lease: RefCell::new(Some(lease)),
+            opened: Instant::now(),
+            received: Cell::new(0),
+            sent: Cell::new(0),
+            closed_remotely: Cell::new(false),
+            active: Cell::new(0),
+            ended_with_request: Cell::new(false),
+            requests: Cell::new(0),
+        });
+        let io: BoxIo = io;
+        let metered = Metered::new(io, Rc::clone(&state));
+        (state, metered)
+    }
+
+    pub(super) fn pool(&self) -> Option<Rc<Pool>> {
+        self.pool.upgrade()
+    }
+
+    /// Requests in progress.
+    pub(super) fn active(&self) -> usize {
+        self.active.get()
+    }
+
+    /// How many requests it has carried.
+    pub(super) fn requests(&self) -> u32 {
+        self.requests.get()
+    }
+
+    pub(super) fn note_received(&self, n: usize) {
+        self.received.set(self.received.get() + n as u64);
+        self.cluster.stats.upstream_cx_rx_bytes_total.add(n as u64);
+    }
+
+    pub(super) fn note_sent(&self, n: usize) {
+        self.sent.set(self.sent.get() + n as u64);
+        self.cluster.stats.upstream_cx_tx_bytes_total.add(n as u64);
+    }
+
+    pub(super) fn note_remote_close(&self) {
+        self.closed_remotely.set(true);
+    }
+
+    /// Notes that the connection ended below its requests.
+    pub(super) fn note_ended_with_request(&self) {
+        self.ended_with_request.set(true);
+    }
+}
+
+impl Drop for ConnectionState {
+    fn drop(&mut self) {
+        self.cluster.stats.upstream_rq_per_cx.record(u64::from(self.requests.get()));
+        if let Some(lease) = self.lease.take() {
+            let by = if self.closed_remotely.get() { ClosedBy::Remote } else { ClosedBy::Local };
+            if self.ended_with_request.get() { lease.close_with_request(by) } else { lease.close(by) }
+        }
+        if let Some(pool) = self.pool() {
+            pool.connection_ended();
+        }
+    }
+}
+
+/// A request on a connection.
+pub(super) struct StreamHold {
+    pub(super) connection: Rc<ConnectionState>,
+    info: Option<SharedStreamInfo>,
+    sent_before: u64,
+    received_before: u64,
+    // Held for its drop.
+    _breaker: ResourceHold,
+}
+
+impl StreamHold {
+    /// Begins a request, if the circuit breaker lets it.
+    pub(super) fn new(connection: &Rc<ConnectionState>, high_priority: bool) -> Result<Self, PoolFailure> {
+        let ConnectionState { cluster, host, .. } = &**connection;
+        let requests = &cluster.circuit_breakers.of(high_priority).requests;
+        if !requests.has_room() {
+            cluster.stats.upstream_rq_pending_overflow.inc();
+            return Err(PoolFailure {
+                reason: PoolFailureReason::PendingOverflow,
+                transport_failure_reason: None,
+                host: Some(Arc::clone(host)),
+            });
+        }
+        cluster.stats.upstream_rq_total.inc();
+        cluster.stats.upstream_rq_active.inc();
+        host.stats.rq_total.fetch_add(1, Ordering::Relaxed);
+        host.stats.rq_active.fetch_add(1, Ordering::Relaxed);
+        connection.active.set(connection.active.get() + 1);
+        connection.requests.set(connection.requests.get() + 1);
+        Ok(Self {
+            connection: Rc::clone(connection),
+            info: None,
+            sent_before: connection.sent.get(),
+            received_before: connection.received.get(),
+            _breaker: requests.hold(),
+        })
+    }
+
+    /// From now on, wire bytes are noted there.
+    pub(super) fn account_to(&mut self, info: SharedStreamInfo) {
+        self.info = Some(info);
+    }
+
+    /// Notes what the connection carried since the request began. True of connections with one request at a time.
+    pub(super) fn note_wire_bytes(&self) {
+        if let Some(info) = &self.info {
+            info.upstream.wire_bytes_sent.set(self.connection.sent.get() - self.sent_before);
+            info.upstream.wire_bytes_received.set(self.connection.received.get() - self.received_before);
+        }
+    }
+}
+
+impl Drop for StreamHold {
+    fn drop(&mut self) {
+        let ConnectionState { cluster, host, active, .. } = &*self.connection;
+        cluster.stats.upstream_rq_active.dec();
+        host.stats.rq_active.fetch_sub(1, Ordering::Relaxed);
+        active.set(active.get() - 1);
+        if self.connection.protocol == UpstreamProtocol::Http1 {
+            self.note_wire_bytes();
+        }
+        if let Some(pool) = self.connection.pool() {
+            pool.stream_ended();
+        }
+    }
+}
+
+/// A request that waits for a connection. Dropping it without a word counts that nobody waits any more.
+pub(super) struct PendingHold {
+    cluster: Arc<ClusterInfo>,
+    host: Arc<Host>,
+    resolved: Cell<bool>,
+    // Held for its drop.
+    _breaker: ResourceHold,
+}
+
+impl PendingHold {
+    /// Begins to wait, if the circuit breaker lets it.
+    pub(super) fn new(
+        cluster: &Arc<ClusterInfo>,
+        host: &Arc<Host>,
+        high_priority: bool,
+    ) -> Result<Self, PoolFailure> {
+        let pending = &cluster.circuit_breakers.of(high_priority).pending_requests;
+        if !pending.has_room() {
+            cluster.stats.upstream_rq_pending_overflow.inc();
+            return Err(PoolFailure {
+                reason: PoolFailureReason::PendingOverflow,
+                transport_failure_reason: None,
+                host: Some(Arc::clone(host)),
+            });
+        }
+        cluster.stats.upstream_rq_pending_total.inc();
+        cluster.stats.upstream_rq_pending_active.inc();
+        host.stats.rq_pending_active.fetch_add(1, Ordering::Relaxed);
+        Ok(Self {
+            cluster: Arc::clone(cluster),
+            host: Arc::clone(host),
+            resolved: Cell::new(false),
+            _breaker: pending.hold(),
+        })
+    }
+
+    /// Its connection is there.
+    pub(super) fn ready(self) {
+        self.resolved.set(true);
+    }
+
+    /// Its connection failed.
+    pub(super) fn failed(self) {
+        self.resolved.set(true);
+        self.cluster.stats.upstream_rq_pending_failure_eject.inc();
+    }
+}
+
+impl Drop for PendingHold {
+    fn drop(&mut self) {
+        self.cluster.stats.upstream_rq_pending_active.dec();
+        self.host.stats.rq_pending_active.fetch_sub(1, Ordering::Relaxed);
+        if !self.resolved.get() {
+            self.cluster.stats.upstream_rq_cancelled.inc();
+        }
+    }
+}

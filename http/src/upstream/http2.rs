@@ -1,0 +1,107 @@
+//! The client side of HTTP/2: many requests on one connection, which a task of its own drives.
+
+mod connection;
+mod request;
+mod upload;
+
+use std::{future::poll_fn, pin::pin, rc::Rc, task::Poll};
+
+use http::{HeaderValue, StatusCode, header};
+use tokio::task::JoinHandle;
+
+pub(super) use self::connection::{Http2Client, Http2Place, open};
+use self::{request::Encoded, upload::Upload};
+use super::{
+    accounting::StreamHold,
+    stream::{Established, Trailers},
+};
+use crate::{Body, RequestHead, Response, h2_stream_io::H2StreamIo, reset::StreamReset};
+
+/// What a stream holds until its answer has ended.
+struct Guard {
+    _hold: StreamHold,
+    upload: Option<JoinHandle<()>>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // An answer that is complete before its request is ends the request, as in Envoy.
+        if let Some(upload) = &self.upload {
+            upload.abort();
+        }
+    }
+}
+
+/// Sends a request and waits for the head of the answer.
+pub(super) async fn send(
+    mut place: Http2Place,
+    hold: StreamHold,
+    head: RequestHead,
+    body: Body,
+) -> Result<Response, StreamReset> {
+    let Encoded { request, .. } = request::encode(head)?;
+    let headers_only = http_body::Body::is_end_stream(&body);
+    let (answer, stream) = place.send_request(request, headers_only)?;
+    let mut upload = (!headers_only).then(|| Box::pin(Upload::new(stream, body)));
+    let mut answer = pin!(answer);
+    let outcome = poll_fn(|cx| {
+        if let Some(sending) = &mut upload
+            && let Poll::Ready(result) = sending.as_mut().poll(cx)
+        {
+            upload = None;
+            if let Err(reset) = result {
+                return Poll::Ready(Err(reset));
+            }
+        }
+        answer.as_mut().poll(cx).map_err(|error| StreamReset::from(&error))
+    })
+    .await;
+    let response = outcome.inspect_err(|reset| place.client.note_reset(reset))?;
+    // What is left of the request must not wait for somebody to read the answer.
+    let upload = upload.map(|upload| {
+        tokio::task::spawn_local(async move {
+            let _ = upload.await;
+        })
+    });
+    let guard = Guard { _hold: hold, upload };
+    Ok(response.map(|stream| Body::http2(stream, Some(Box::new(guard)))))
+}
+
+/// Sends a request for a tunnel and waits for the head of the answer.
+pub(super) async fn tunnel(
+    mut place: Http2Place,
+    hold: StreamHold,
+    head: RequestHead,
+) -> Result<Established, StreamReset> {
+    let Encoded { request, upgrade } = request::encode(head)?;
+    let (answer, mut stream) = place.send_request(request, false)?;
+    let mut answer = answer.await.map_err(|error| {
+        let reset = StreamReset::from(&error);
+        place.client.note_reset(&reset);
+        reset
+    })?;
+    if !answer.status().is_success() {
+        // Nothing follows from this side.
+        let _ = stream.send_data(bytes::Bytes::new(), true);
+        let guard = Guard { _hold: hold, upload: None };
+        let response = answer.map(|stream| Body::http2(stream, Some(Box::new(guard))));
+        return Ok(Established { response, io: None, trailers: Trailers::default() });
+    }
+    if let Some(upgrade) = upgrade {
+        as_upgraded(&mut answer, upgrade);
+    }
+    let (parts, recv) = answer.into_parts();
+    let io = H2StreamIo::new(stream, recv, Some(Box::new(hold)));
+    let trailers = Rc::clone(io.trailers());
+    let response = http::Response::from_parts(parts, Body::empty());
+    Ok(Established { response, io: Some(Box::new(io)), trailers })
+}
+
+/// The answer to an extended CONNECT in the form of HTTP/1, which everybody but the codecs deals with.
+fn as_upgraded<B>(answer: &mut http::Response<B>, upgrade: HeaderValue) {
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = answer.headers_mut();
+    headers.insert(header::UPGRADE, upgrade);
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.remove(header::CONTENT_LENGTH);
+}

@@ -1,0 +1,200 @@
+//! Counting what upstream connections carry on the wire.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use underpass_core::io::{BoxIo, Io};
+
+use super::accounting::ConnectionState;
+
+/// The bytes of an upstream connection; what passes is counted, and who ended it is noted.
+pub(super) struct Metered {
+    io: BoxIo,
+    connection: Rc<ConnectionState>,
+}
+
+impl Metered {
+    pub(super) fn new(io: BoxIo, connection: Rc<ConnectionState>) -> Self {
+        Self { io, connection }
+    }
+
+    fn note_read(&self, read: &io::Result<usize>) {
+        match read {
+            Ok(0) | Err(_) => self.connection.note_remote_close(),
+            Ok(n) => self.connection.note_received(*n),
+        }
+    }
+
+    fn note_write(&self, written: &Poll<io::Result<usize>>) {
+        match written {
+            Poll::Ready(Ok(n)) => self.connection.note_sent(*n),
+            Poll::Ready(Err(_)) => self.connection.note_remote_close(),
+            Poll::Pending => {}
+        }
+    }
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let room = buf.remaining();
+        let result = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
+        if room > 0 {
+            let n = buf.filled().len() - before;
+            self.note_read(&result.as_ref().map(|()| n).map_err(|error| error.kind().into()));
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.note_write(&written);
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.note_write(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl Io for Metered {
+    fn poll_peek(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.io.poll_peek(cx, buf)
+    }
+
+    fn lends_bytes(&self) -> bool {
+        self.io.lends_bytes()
+    }
+
+    fn poll_read_bytes(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<io::Result<Bytes>> {
+        let result = ready!(self.io.poll_read_bytes(cx, max));
+        self.note_read(&result.as_ref().map(Bytes::len).map_err(|error| error.kind().into()));
+        Poll::Ready(result)
+    }
+
+    fn takes_bytes(&self) -> bool {
+        self.io.takes_bytes()
+    }
+
+    fn poll_write_bytes(&mut self, cx: &mut Context<'_>, bytes: &mut Bytes) -> Poll<io::Result<usize>> {
+        let written = self.io.poll_write_bytes(cx, bytes);
+        self.note_write(&written);
+        written
+    }
+
+    fn poll_peer_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.io.poll_peer_gone(cx)
+    }
+
+    fn reset(&mut self) {
+        self.io.reset();
+    }
+}
+
+/// A stream of bytes that holds something until it is dropped.
+pub(super) struct Held<H> {
+    io: BoxIo,
+    _held: H,
+}
+
+impl<H> Held<H> {
+    pub(super) fn new(io: BoxIo, held: H) -> Self {
+        Self { io, _held: held }
+    }
+}
+
+impl<H: Unpin> AsyncRead for Held<H> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl<H: Unpin> AsyncWrite for Held<H> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl<H: Unpin + 'static> Io for Held<H> {
+    fn poll_peek(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.io.poll_peek(cx, buf)
+    }
+
+    fn lends_bytes(&self) -> bool {
+        self.io.lends_bytes()
+    }
+
+    fn poll_read_bytes(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<io::Result<Bytes>> {
+        self.io.poll_read_bytes(cx, max)
+    }
+
+    fn takes_bytes(&self) -> bool {
+        self.io.takes_bytes()
+    }
+
+    fn poll_write_bytes(&mut self, cx: &mut Context<'_>, bytes: &mut Bytes) -> Poll<io::Result<usize>> {
+        self.io.poll_write_bytes(cx, bytes)
+    }
+
+    fn poll_peer_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.io.poll_peer_gone(cx)
+    }
+
+    fn reset(&mut self) {
+        self.io.reset();
+    }
+}

@@ -1,0 +1,143 @@
+//! A place for one request on an upstream connection, and what becomes of it.
+
+use std::{cell::OnceCell, rc::Rc, sync::Arc};
+
+use http::HeaderMap;
+use underpass_core::{
+    address::Address,
+    cluster::{ClusterInfo, Host},
+    io::BoxIo,
+    stream_info::SharedStreamInfo,
+};
+
+use super::{
+    accounting::{ConnectionState, StreamHold},
+    http1::{self, Http1Client},
+    http2::{self, Http2Place},
+    settings::UpstreamProtocol,
+};
+use crate::{Body, RequestHead, Response, reset::StreamReset};
+
+/// A place for one request. Dropping it gives the place back.
+pub struct PooledStream {
+    place: Place,
+    hold: StreamHold,
+}
+
+/// The connection of a place.
+pub(super) enum Place {
+    Http1(Box<Http1Client>),
+    Http2(Http2Place),
+}
+
+impl Place {
+    pub(super) fn connection(&self) -> &Rc<ConnectionState> {
+        match self {
+            Self::Http1(client) => &client.connection,
+            Self::Http2(place) => &place.client.connection,
+        }
+    }
+
+    /// The connection takes no more requests after this one.
+    pub(super) fn use_up(&self) {
+        match self {
+            Self::Http1(client) => client.use_up(),
+            Self::Http2(place) => place.client.drain(),
+        }
+    }
+}
+
+/// The trailers of a tunnel's answer, once they have arrived.
+pub type Trailers = Rc<OnceCell<HeaderMap>>;
+
+/// The answer to a tunnel request.
+pub struct Established {
+    /// The answer; its body is empty where there is a tunnel.
+    pub response: Response,
+    /// The tunnel: after a 2xx to a CONNECT, or a 101. It counts its wire bytes into the cluster's stats itself; dropping
+    /// it unfinished resets the stream.
+    pub io: Option<BoxIo>,
+    /// Trailers that end the tunnel's stream (HTTP/2 only).
+    pub trailers: Trailers,
+}
+
+impl PooledStream {
+    pub(super) fn new(place: Place, hold: StreamHold) -> Self {
+        Self { place, hold }
+    }
+
+    fn connection(&self) -> &ConnectionState {
+        self.place.connection()
+    }
+
+    /// The host.
+    pub fn host(&self) -> &Arc<Host> {
+        &self.connection().host
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> &Arc<ClusterInfo> {
+        &self.connection().cluster
+    }
+
+    /// The number of the connection.
+    pub fn connection_id(&self) -> u64 {
+        self.connection().connection_id
+    }
+
+    /// This end of the connection.
+    pub fn local_address(&self) -> Option<&Address> {
+        self.connection().local_address.as_ref()
+    }
+
+    /// The peer's end.
+    pub fn remote_address(&self) -> &Address {
+        &self.connection().remote_address
+    }
+
+    /// What the connection speaks.
+    pub fn protocol(&self) -> UpstreamProtocol {
+        self.connection().protocol
+    }
+
+    /// How many requests the connection has carried, this one included.
+    pub fn requests(&self) -> u32 {
+        self.connection().requests()
+    }
+
+    /// Notes in `info` which connection is used, and from now on the wire bytes of the stream.
+    pub fn note(&mut self, info: &SharedStreamInfo) {
+        let upstream = &info.upstream;
+        let connection = self.place.connection();
+        *upstream.host.borrow_mut() = Some(Arc::clone(&connection.host));
+        upstream.local_address.borrow_mut().clone_from(&connection.local_address);
+        *upstream.remote_address.borrow_mut() = Some(connection.remote_address.clone());
+        upstream.connection_id.set(Some(connection.connection_id));
+        upstream.connection_ids_attempted.borrow_mut().push(connection.connection_id);
+        upstream.protocol.set(Some(connection.protocol.name()));
+        self.hold.account_to(Rc::clone(info));
+    }
+
+    /// Sends a request and waits for the head of the answer. Dropping the future, or the answer's body before its end,
+    /// resets the stream.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn send(self, head: RequestHead, body: Body) -> Result<Response, StreamReset> {
+        match self.place {
+            Place::Http1(client) => http1::send(client, self.hold, head, body).await,
+            Place::Http2(place) => http2::send(place, self.hold, head, body).await,
+        }
+    }
+
+    /// Sends a CONNECT, or the request for an upgrade, and waits for the answer.
+    ///
+    /// # Errors
+    /// Why there is no answer. One that refuses is no error.
+    pub async fn tunnel(self, head: RequestHead) -> Result<Established, StreamReset> {
+        match self.place {
+            Place::Http1(client) => http1::tunnel(client, self.hold, head).await,
+            Place::Http2(place) => http2::tunnel(place, self.hold, head).await,
+        }
+    }
+}

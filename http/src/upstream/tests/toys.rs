@@ -1,0 +1,174 @@
+//! A cluster of one host, and servers that do what a test says.
+
+use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Version, uri::Scheme};
+use http_body_util::BodyExt;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::LocalSet,
+};
+use underpass_core::{
+    cluster::{
+        ClosedBy, Cluster, ClusterInfo, ConnectionLease, Host, LoadBalancerContext, PoolFailure,
+        PoolFailureReason, UpstreamConnection,
+    },
+    connection::BoxFuture,
+    testing::TestServer,
+    worker::Worker,
+};
+
+use crate::{
+    Body, RequestHead,
+    upstream::{PoolRequest, PooledStream, UpstreamSettings, acquire, pools},
+};
+
+/// What a test needs.
+pub(crate) struct Toys {
+    pub(crate) server: TestServer,
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) cluster: Rc<dyn Cluster>,
+    pub(crate) host: Arc<Host>,
+    pub(crate) listener: Rc<TcpListener>,
+    pub(crate) closed: Rc<RefCell<Vec<ClosedBy>>>,
+}
+
+/// Runs a test on a worker, with a deadline.
+pub(crate) fn on_a_worker(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let local = LocalSet::new();
+    let run = local.run_until(async { tokio::time::timeout(Duration::from_secs(10), test).await });
+    runtime.block_on(run).expect("a test that does not end");
+}
+
+impl Toys {
+    pub(crate) async fn new(settings: UpstreamSettings) -> Self {
+        Self::with(settings, |_| {}).await
+    }
+
+    pub(crate) async fn with(settings: UpstreamSettings, change: impl FnOnce(&mut ClusterInfo)) -> Self {
+        let server = TestServer::default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut info = ClusterInfo::new("up", &server.stats.scope(""));
+        change(&mut info);
+        let host = Arc::new(Host::new(1, address.into()));
+        let closed = Rc::new(RefCell::default());
+        let cluster: Rc<dyn Cluster> =
+            Rc::new(ToyCluster { info: Arc::new(info), address, closed: Rc::clone(&closed) });
+        let worker = server.worker();
+        pools::set_settings(&worker, &cluster, &host, settings);
+        Self { worker, server, cluster, host, listener: Rc::new(listener), closed }
+    }
+
+    pub(crate) async fn acquire(&self) -> Result<PooledStream, PoolFailure> {
+        acquire(&self.worker, &self.cluster, &self.host, &PoolRequest::default()).await
+    }
+
+    pub(crate) fn stat(&self, name: &str) -> u64 {
+        self.server.find_stat(&format!("cluster.up.{name}")).unwrap_or_default()
+    }
+
+    /// Waits until a stat has a value.
+    pub(crate) async fn until(&self, name: &str, value: u64) {
+        for _ in 0..2000 {
+            if self.stat(name) == value {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("{name} is {}, not {value}", self.stat(name));
+    }
+}
+
+struct ToyCluster {
+    info: Arc<ClusterInfo>,
+    address: SocketAddr,
+    closed: Rc<RefCell<Vec<ClosedBy>>>,
+}
+
+struct ToyLease(Rc<RefCell<Vec<ClosedBy>>>);
+
+impl ConnectionLease for ToyLease {
+    fn close(self: Box<Self>, by: ClosedBy) {
+        self.0.borrow_mut().push(by);
+    }
+}
+
+impl Cluster for ToyCluster {
+    fn info(&self) -> &Arc<ClusterInfo> {
+        &self.info
+    }
+
+    fn choose_host(&self, _: &LoadBalancerContext<'_>) -> Option<Arc<Host>> {
+        None
+    }
+
+    fn open<'a>(
+        &'a self,
+        host: &'a Arc<Host>,
+        _: &'a LoadBalancerContext<'a>,
+    ) -> BoxFuture<'a, Result<UpstreamConnection, PoolFailure>> {
+        Box::pin(async move {
+            let io = TcpStream::connect(self.address).await.map_err(|_| PoolFailure {
+                reason: PoolFailureReason::RemoteConnectionFailure,
+                transport_failure_reason: Some("delayed_connect_error:_Connection_refused".into()),
+                host: Some(Arc::clone(host)),
+            })?;
+            self.info.stats.upstream_cx_total.inc();
+            Ok(UpstreamConnection {
+                io: Box::new(io),
+                host: Arc::clone(host),
+                cluster: Arc::clone(&self.info),
+                local_address: None,
+                remote_address: host.address.clone(),
+                connection_id: 1,
+                lease: Box::new(ToyLease(Rc::clone(&self.closed))),
+            })
+        })
+    }
+
+    fn open_tcp<'a>(
+        &'a self,
+        _: &'a LoadBalancerContext<'a>,
+    ) -> BoxFuture<'a, Result<UpstreamConnection, PoolFailure>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// A request's head.
+pub(crate) fn head(method: Method, authority: &'static str, path: &'static str) -> RequestHead {
+    RequestHead {
+        scheme: Scheme::HTTP,
+        authority: HeaderValue::from_static(authority),
+        path: (method != Method::CONNECT).then(|| path.parse().unwrap()),
+        method,
+        headers: HeaderMap::new(),
+        version: Version::HTTP_11,
+    }
+}
+
+/// All of a body, as text.
+pub(crate) async fn text(body: Body) -> String {
+    let bytes: Bytes = body.collect().await.unwrap().to_bytes();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Reads from a connection until what was read ends so.
+pub(crate) async fn read_until(io: &mut TcpStream, end: &str) -> String {
+    let mut read = Vec::new();
+    while !read.ends_with(end.as_bytes()) {
+        let n = io.read_buf(&mut read).await.unwrap();
+        assert!(n > 0, "the end came after {:?}", String::from_utf8_lossy(&read));
+    }
+    String::from_utf8(read).unwrap()
+}
+
+/// Reads a request's head and answers.
+pub(crate) async fn answer(io: &mut TcpStream, answer: &str) -> String {
+    let request = read_until(io, "\r\n\r\n").await;
+    io.write_all(answer.as_bytes()).await.unwrap();
+    request
+}
