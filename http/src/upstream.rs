@@ -15,13 +15,13 @@ mod http2;
 mod metered;
 mod pool;
 mod pools;
-mod settings;
+mod protocol;
 mod stream;
 
 pub(crate) use self::http1::Http1Answer;
 pub use self::{
     pools::{PoolRequest, acquire},
-    settings::{Http2Settings, ProtocolChoice, UpstreamProtocol, UpstreamSettings},
+    protocol::Protocol,
     stream::{Established, PooledStream, Trailers},
 };
 

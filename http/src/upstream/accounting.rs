@@ -5,7 +5,6 @@ use std::{
     rc::Rc,
     rc::Weak,
     sync::{Arc, atomic::Ordering},
-    time::Instant,
 };
 
 use underpass_core::{
@@ -14,11 +13,14 @@ use underpass_core::{
         ClosedBy, ClusterInfo, ConnectionLease, Host, PoolFailure, PoolFailureReason, ResourceHold,
         UpstreamConnection,
     },
-    io::BoxIo,
     stream_info::SharedStreamInfo,
+    user_space_socket::RefusalNote,
 };
 
-use super::{metered::Metered, pool::Pool, settings::UpstreamProtocol};
+use tokio::time::Instant;
+
+use super::{metered::Metered, pool::Pool, protocol::Protocol};
+use crate::reset::{ResetReason, StreamReset};
 
 /// One upstream connection, as everybody who uses it sees it. Its end is counted when the last of them lets go.
 pub(super) struct ConnectionState {
@@ -27,10 +29,13 @@ pub(super) struct ConnectionState {
     pub(super) local_address: Option<Address>,
     pub(super) remote_address: Address,
     pub(super) connection_id: u64,
-    pub(super) protocol: UpstreamProtocol,
+    pub(super) protocol: Protocol,
     pool: Weak<Pool>,
     lease: RefCell<Option<Box<dyn ConnectionLease>>>,
-    pub(super) opened: Instant,
+    /// When it takes no more requests.
+    pub(super) expires: Option<Instant>,
+    /// Where the far end of a hop says why it gave up.
+    refusal: Option<RefusalNote>,
     received: Cell<u64>,
     sent: Cell<u64>,
     closed_remotely: Cell<bool>,
@@ -45,14 +50,14 @@ impl ConnectionState {
     /// Takes the accounts of a connection that was just opened, and gives back its bytes.
     pub(super) fn new(
         connection: UpstreamConnection,
-        protocol: UpstreamProtocol,
+        protocol: Protocol,
         pool: &Rc<Pool>,
     ) -> (Rc<Self>, Metered) {
         let UpstreamConnection { io, host, cluster, local_address, remote_address, connection_id, lease } =
             connection;
         match protocol {
-            UpstreamProtocol::Http1 => cluster.stats.upstream_cx_http1_total.inc(),
-            UpstreamProtocol::Http2 => cluster.stats.upstream_cx_http2_total.inc(),
+            Protocol::Http1 => cluster.stats.upstream_cx_http1_total.inc(),
+            Protocol::Http2 => cluster.stats.upstream_cx_http2_total.inc(),
         }
         let state = Rc::new(Self {
             host,
@@ -63,7 +68,8 @@ impl ConnectionState {
             protocol,
             pool: Rc::downgrade(pool),
             lease: RefCell::new(Some(lease)),
-            opened: Instant::now(),
+            expires: pool.settings.common.connection_lifetime().map(|lifetime| Instant::now() + lifetime),
+            refusal: io.refusal_note(),
             received: Cell::new(0),
             sent: Cell::new(0),
             closed_remotely: Cell::new(false),
@@ -71,7 +77,6 @@ impl ConnectionState {
             ended_with_request: Cell::new(false),
             requests: Cell::new(0),
         });
-        let io: BoxIo = io;
         let metered = Metered::new(io, Rc::clone(&state));
         (state, metered)
     }
@@ -107,6 +112,13 @@ impl ConnectionState {
     /// Notes that the connection ended below its requests.
     pub(super) fn note_ended_with_request(&self) {
         self.ended_with_request.set(true);
+    }
+
+    /// The connection ended below a request: what that means for the request.
+    pub(super) fn ended_with_request(&self, reason: ResetReason) -> StreamReset {
+        self.ended_with_request.set(true);
+        let refusal = self.refusal.as_ref().and_then(RefusalNote::get).cloned();
+        StreamReset { refusal, ..reason.into() }
     }
 }
 
@@ -181,7 +193,7 @@ impl Drop for StreamHold {
         cluster.stats.upstream_rq_active.dec();
         host.stats.rq_active.fetch_sub(1, Ordering::Relaxed);
         active.set(active.get() - 1);
-        if self.connection.protocol == UpstreamProtocol::Http1 {
+        if self.connection.protocol == Protocol::Http1 {
             self.note_wire_bytes();
         }
         if let Some(pool) = self.connection.pool() {

@@ -25,11 +25,11 @@ pub(crate) use self::{answer::Http1Answer, idle::Idle};
 use super::{
     accounting::{ConnectionState, StreamHold},
     metered::Metered,
-    settings::UpstreamSettings,
     stream::{Established, Trailers},
 };
 use crate::{
     Body, RequestHead, Response,
+    protocol_options::ClusterProtocolOptions,
     reset::{ResetReason, StreamReset},
 };
 
@@ -47,11 +47,12 @@ impl Http1Client {
     pub(super) async fn new(
         io: Metered,
         connection: Rc<ConnectionState>,
-        settings: &UpstreamSettings,
+        settings: &ClusterProtocolOptions,
     ) -> hyper::Result<Box<Self>> {
         let (sender, driver) = Builder::new()
-            .max_headers(usize::try_from(settings.max_headers_count).unwrap_or(usize::MAX))
-            .max_header_size(usize::try_from(settings.max_response_headers_kb).unwrap_or(usize::MAX) * 1024)
+            .max_headers(settings.common.max_headers_count)
+            .max_header_size(settings.common.max_response_headers_bytes)
+            .title_case_headers(settings.http1.proper_case_words)
             .handshake(TokioIo::new(io))
             .await?;
         Ok(Box::new(Self { sender, driver, done: false, used_up: Cell::new(false), connection }))
@@ -181,8 +182,7 @@ impl Http1Client {
         } else {
             ResetReason::ConnectionTermination
         };
-        self.connection.note_ended_with_request();
-        reason.into()
+        self.connection.ended_with_request(reason)
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) async fn send(
         answer.as_mut().poll(cx).map_err(|error| StreamReset::from(&error))
     })
     .await;
-    let response = outcome.inspect_err(|reset| place.client.note_reset(reset))?;
+    let response = outcome.map_err(|reset| place.client.reset(reset))?;
     // What is left of the request must not wait for somebody to read the answer.
     let upload = upload.map(|upload| {
         tokio::task::spawn_local(async move {
@@ -75,11 +75,7 @@ pub(super) async fn tunnel(
 ) -> Result<Established, StreamReset> {
     let Encoded { request, upgrade } = request::encode(head)?;
     let (answer, mut stream) = place.send_request(request, false)?;
-    let mut answer = answer.await.map_err(|error| {
-        let reset = StreamReset::from(&error);
-        place.client.note_reset(&reset);
-        reset
-    })?;
+    let mut answer = answer.await.map_err(|error| place.client.reset((&error).into()))?;
     if !answer.status().is_success() {
         // Nothing follows from this side.
         let _ = stream.send_data(bytes::Bytes::new(), true);

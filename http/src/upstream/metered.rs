@@ -9,7 +9,10 @@ use std::{
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use underpass_core::io::{BoxIo, Io};
+use underpass_core::{
+    io::{BoxIo, Io},
+    user_space_socket::RefusalNote,
+};
 
 use super::accounting::ConnectionState;
 
@@ -116,6 +119,10 @@ impl Io for Metered {
         self.io.poll_peer_gone(cx)
     }
 
+    fn refusal_note(&self) -> Option<RefusalNote> {
+        self.io.refusal_note()
+    }
+
     fn reset(&mut self) {
         self.io.reset();
     }
@@ -192,6 +199,10 @@ impl<H: Unpin + 'static> Io for Held<H> {
 
     fn poll_peer_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.io.poll_peer_gone(cx)
+    }
+
+    fn refusal_note(&self) -> Option<RefusalNote> {
+        self.io.refusal_note()
     }
 
     fn reset(&mut self) {

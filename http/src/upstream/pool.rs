@@ -19,14 +19,15 @@ use super::{
     http1::{self, Http1Client},
     http2::{self, Http2Client, Http2Place},
     pools::PoolRequest,
-    settings::{UpstreamProtocol, UpstreamSettings},
+    protocol::Protocol,
     stream::{Place, PooledStream},
 };
+use crate::protocol_options::ClusterProtocolOptions;
 
 /// What keeps connections apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PoolKey {
-    pub(super) protocol: UpstreamProtocol,
+    pub(super) protocol: Protocol,
     pub(super) high_priority: bool,
     /// What the transport socket adds.
     pub(super) extra: Vec<u8>,
@@ -35,7 +36,7 @@ pub(super) struct PoolKey {
 /// A pool. Its connections know it by weak references.
 pub(super) struct Pool {
     pub(super) key: PoolKey,
-    pub(super) settings: Rc<UpstreamSettings>,
+    pub(super) settings: Arc<ClusterProtocolOptions>,
     cluster: Rc<dyn Cluster>,
     host: Arc<Host>,
     /// HTTP/1 connections without a request; the last one was used last.
@@ -67,11 +68,11 @@ impl Pool {
         key: PoolKey,
         cluster: &Rc<dyn Cluster>,
         host: &Arc<Host>,
-        settings: &Rc<UpstreamSettings>,
+        settings: &Arc<ClusterProtocolOptions>,
     ) -> Rc<Self> {
         Rc::new(Self {
             key,
-            settings: Rc::clone(settings),
+            settings: Arc::clone(settings),
             cluster: Rc::clone(cluster),
             host: Arc::clone(host),
             idle: RefCell::default(),
@@ -109,7 +110,7 @@ impl Pool {
     fn attach(self: &Rc<Self>, place: Place) -> Result<PooledStream, PoolFailure> {
         match StreamHold::new(place.connection(), self.key.high_priority) {
             Ok(hold) => {
-                if let Some(max) = self.settings.max_requests_per_connection
+                if let Some(max) = self.settings.common.max_requests_per_connection
                     && place.connection().requests() == max
                 {
                     self.cluster.info().stats.upstream_cx_max_requests.inc();
@@ -126,8 +127,8 @@ impl Pool {
 
     fn take_ready(self: &Rc<Self>) -> Option<Place> {
         match self.key.protocol {
-            UpstreamProtocol::Http1 => self.take_idle().map(Place::Http1),
-            UpstreamProtocol::Http2 => self.http2.borrow().iter().find_map(Http2Place::on).map(Place::Http2),
+            Protocol::Http1 => self.take_idle().map(Place::Http1),
+            Protocol::Http2 => self.http2.borrow().iter().find_map(Http2Place::on).map(Place::Http2),
         }
     }
 
@@ -152,7 +153,7 @@ impl Pool {
 
     /// A request ended, which may have made room for another.
     pub(super) fn stream_ended(self: &Rc<Self>) {
-        if self.key.protocol == UpstreamProtocol::Http2 && !self.pending.borrow().is_empty() {
+        if self.key.protocol == Protocol::Http2 && !self.pending.borrow().is_empty() {
             self.serve_pending();
         }
     }
@@ -190,10 +191,10 @@ impl Pool {
     /// How many more requests the connections on their way will take.
     fn connecting_capacity(&self) -> usize {
         let each = match self.key.protocol {
-            UpstreamProtocol::Http1 => 1,
-            UpstreamProtocol::Http2 => {
+            Protocol::Http1 => 1,
+            Protocol::Http2 => {
                 let streams = self.settings.http2.max_concurrent_streams;
-                let requests = self.settings.max_requests_per_connection.unwrap_or(u32::MAX);
+                let requests = self.settings.common.max_requests_per_connection.unwrap_or(u32::MAX);
                 usize::try_from(streams.min(requests)).unwrap_or(usize::MAX)
             }
         };
@@ -242,11 +243,11 @@ impl Pool {
         self.open.set(self.open.get() + 1);
         let (state, io) = ConnectionState::new(connection, self.key.protocol, self);
         let opened = match self.key.protocol {
-            UpstreamProtocol::Http1 => {
+            Protocol::Http1 => {
                 let client = Http1Client::new(io, state, &self.settings).await.ok();
                 client.map(|client| self.release(client))
             }
-            UpstreamProtocol::Http2 => {
+            Protocol::Http2 => {
                 let client = http2::open(io, state, self).await.ok();
                 client.map(|client| {
                     self.http2.borrow_mut().push(client);

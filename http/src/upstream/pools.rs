@@ -11,9 +11,10 @@ use underpass_core::{
 
 use super::{
     pool::{Pool, PoolKey},
-    settings::UpstreamSettings,
+    protocol::Protocol,
     stream::PooledStream,
 };
+use crate::protocol_options::ClusterProtocolOptions;
 
 /// On whose behalf a place in a pool is taken.
 #[derive(Default, Clone)]
@@ -49,7 +50,7 @@ struct HostPools(RefCell<Option<ClusterPools>>);
 /// Those of one version of the cluster.
 struct ClusterPools {
     cluster: Arc<ClusterInfo>,
-    settings: Rc<UpstreamSettings>,
+    settings: Arc<ClusterProtocolOptions>,
     pools: Vec<Rc<Pool>>,
 }
 
@@ -61,14 +62,14 @@ impl HostPools {
         debug_assert!(same || place.is_none());
         let pools = place.get_or_insert_with(|| ClusterPools {
             cluster: Arc::clone(cluster.info()),
-            settings: Rc::new(UpstreamSettings::of(cluster.info())),
+            settings: ClusterProtocolOptions::of(cluster.info()),
             pools: Vec::new(),
         });
         let mut extra = Vec::new();
         if let (Some(transport), Some(downstream)) = (&pools.cluster.transport_socket, &request.downstream) {
             transport.extend_pool_key(&downstream.filter_state.borrow(), &mut extra);
         }
-        let protocol = pools.settings.protocol_for(request.downstream_version);
+        let protocol = Protocol::choose(&pools.settings, request.downstream_version);
         let key = PoolKey { protocol, high_priority: request.high_priority, extra };
         if let Some(pool) = pools.pools.iter().find(|pool| pool.key == key) {
             return Rc::clone(pool);
@@ -83,20 +84,4 @@ impl Drop for ClusterPools {
     fn drop(&mut self) {
         self.pools.iter().for_each(|pool| pool.drain());
     }
-}
-
-/// For tests: what a cluster's connections shall be like, without a configuration.
-#[cfg(test)]
-pub(super) fn set_settings(
-    worker: &Worker,
-    cluster: &Rc<dyn Cluster>,
-    host: &Host,
-    settings: UpstreamSettings,
-) {
-    let pools = worker.host_slots(host.id).get_or_insert_with(HostPools::default);
-    *pools.0.borrow_mut() = Some(ClusterPools {
-        cluster: Arc::clone(cluster.info()),
-        settings: Rc::new(settings),
-        pools: Vec::new(),
-    });
 }

@@ -14,7 +14,7 @@ use super::{
     accounting::{ConnectionState, StreamHold},
     http1::{self, Http1Client},
     http2::{self, Http2Place},
-    settings::UpstreamProtocol,
+    protocol::Protocol,
 };
 use crate::{Body, RequestHead, Response, reset::StreamReset};
 
@@ -96,7 +96,7 @@ impl PooledStream {
     }
 
     /// What the connection speaks.
-    pub fn protocol(&self) -> UpstreamProtocol {
+    pub fn protocol(&self) -> Protocol {
         self.connection().protocol
     }
 

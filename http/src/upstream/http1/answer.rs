@@ -13,10 +13,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::{Http1Client, StreamHold, finish};
-use crate::{
-    BodyError,
-    reset::{ResetReason, StreamReset},
-};
+use crate::{BodyError, reset::ResetReason};
 
 /// What is left of an exchange after the head of its answer. Reading it drives the connection; at its end the connection
 /// goes back to the pool. Dropping it earlier closes the connection.
@@ -109,7 +106,7 @@ impl Http1Answer {
     fn fail(&mut self, error: &hyper::Error) -> BodyError {
         let reset = match self.take_client() {
             Some(client) => client.fail(error),
-            None => StreamReset::from(ResetReason::ConnectionTermination),
+            None => ResetReason::ConnectionTermination.into(),
         };
         self.hold = None;
         BodyError::Reset(reset)

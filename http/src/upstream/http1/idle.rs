@@ -33,10 +33,7 @@ impl Pool {
     }
 
     fn is_too_old(&self, client: &Http1Client) -> bool {
-        let old = self
-            .settings
-            .max_connection_duration
-            .is_some_and(|max| client.connection.opened.elapsed() >= max);
+        let old = client.connection.expires.is_some_and(|expires| Instant::now() >= expires);
         if old {
             client.connection.cluster.stats.upstream_cx_max_duration_reached.inc();
         }
@@ -73,7 +70,8 @@ impl Pool {
         for mut idle in std::mem::take(&mut *self.idle.borrow_mut()) {
             if idle.client.poll_driver(cx).is_ready() {
                 gone.push(idle);
-            } else if self.settings.idle_timeout.is_some_and(|timeout| idle.since.elapsed() >= timeout) {
+            } else if self.settings.common.idle_timeout.is_some_and(|timeout| idle.since.elapsed() >= timeout)
+            {
                 idle.client.connection.cluster.stats.upstream_cx_idle_timeout.inc();
                 gone.push(idle);
             } else {
@@ -86,7 +84,7 @@ impl Pool {
 
     /// When the first of them will have been idle for too long.
     fn idle_deadline(&self) -> Option<Instant> {
-        Some(self.idle.borrow().front()?.since + self.settings.idle_timeout?)
+        Some(self.idle.borrow().front()?.since + self.settings.common.idle_timeout?)
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn encode(head: RequestHead, body: Body) -> Result<(Request<RequestBo
 
 /// The request cannot be written.
 fn invalid(why: &str) -> StreamReset {
-    StreamReset { reason: ResetReason::LocalReset, transport_failure_reason: Some(why.to_owned()) }
+    StreamReset { transport_failure_reason: Some(why.to_owned()), ..ResetReason::LocalReset.into() }
 }
 
 impl http_body::Body for RequestBody {

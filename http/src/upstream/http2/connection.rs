@@ -44,8 +44,8 @@ impl Http2Client {
         drop(sender);
     }
 
-    /// Counts why a stream ended (Envoy, `MultiplexedActiveClientBase::onStreamReset`).
-    pub(super) fn note_reset(&self, reset: &StreamReset) {
+    /// What an error means for a stream; counted as by Envoy's `MultiplexedActiveClientBase::onStreamReset`.
+    pub(super) fn reset(&self, mut reset: StreamReset) -> StreamReset {
         let stats = &self.connection.cluster.stats;
         match reset.reason {
             ResetReason::ConnectionTermination
@@ -53,12 +53,13 @@ impl Http2Client {
             | ResetReason::RemoteConnectionFailure
             | ResetReason::ConnectionTimeout => {
                 stats.upstream_rq_pending_failure_eject.inc();
-                self.connection.note_ended_with_request();
+                reset = self.connection.ended_with_request(reset.reason);
             }
             ResetReason::LocalReset | ResetReason::ProtocolError => stats.upstream_rq_tx_reset.inc(),
             ResetReason::RemoteReset => stats.upstream_rq_rx_reset.inc(),
             _ => {}
         }
+        reset
     }
 }
 
@@ -102,14 +103,14 @@ pub(in crate::upstream) async fn open(
     connection: Rc<ConnectionState>,
     pool: &Rc<Pool>,
 ) -> Result<Rc<Http2Client>, h2::Error> {
-    let settings = &pool.settings.http2;
+    let (common, settings) = (&pool.settings.common, &pool.settings.http2);
     let limit = usize::try_from(settings.max_concurrent_streams).unwrap_or(usize::MAX);
     let (sender, driver) = Builder::new()
         .enable_push(false)
         .initial_window_size(settings.initial_stream_window_size)
         .initial_connection_window_size(settings.initial_connection_window_size)
         .header_table_size(settings.hpack_table_size)
-        .max_header_list_size(pool.settings.max_response_headers_kb.saturating_mul(1024))
+        .max_header_list_size(u32::try_from(common.max_response_headers_bytes).unwrap_or(u32::MAX))
         .initial_max_send_streams(limit)
         .handshake(io)
         .await?;

@@ -74,5 +74,5 @@ fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// The request cannot be written.
 fn invalid(why: &str) -> StreamReset {
-    StreamReset { reason: ResetReason::LocalReset, transport_failure_reason: Some(why.to_owned()) }
+    StreamReset { transport_failure_reason: Some(why.to_owned()), ..ResetReason::LocalReset.into() }
 }

@@ -2,12 +2,12 @@ use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::toys::{Toys, answer, head, on_a_worker, read_until, text};
-use crate::{Body, upstream::UpstreamSettings};
+use crate::{Body, protocol_options::ClusterProtocolOptions};
 
 #[test]
 fn requests_use_a_connection_one_after_the_other() {
     on_a_worker(async {
-        let toys = Toys::new(UpstreamSettings::default()).await;
+        let toys = Toys::new(ClusterProtocolOptions::default()).await;
         let listener = toys.listener.clone();
         let serve = tokio::task::spawn_local(async move {
             let (mut io, _) = listener.accept().await.unwrap();
@@ -37,7 +37,7 @@ fn requests_use_a_connection_one_after_the_other() {
 #[test]
 fn a_connect_gives_the_connection_with_the_bytes_behind_its_answer() {
     on_a_worker(async {
-        let toys = Toys::new(UpstreamSettings::default()).await;
+        let toys = Toys::new(ClusterProtocolOptions::default()).await;
         let listener = toys.listener.clone();
         let serve = tokio::task::spawn_local(async move {
             let (mut io, _) = listener.accept().await.unwrap();

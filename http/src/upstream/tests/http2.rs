@@ -5,11 +5,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::toys::{Toys, head, on_a_worker, text};
 use crate::{
     Body,
-    upstream::{ProtocolChoice, UpstreamSettings},
+    protocol_options::{ClusterProtocolOptions, UpstreamProtocol},
 };
 
-fn http2() -> UpstreamSettings {
-    UpstreamSettings { protocol: ProtocolChoice::Http2, ..UpstreamSettings::default() }
+fn http2() -> ClusterProtocolOptions {
+    ClusterProtocolOptions { protocol: UpstreamProtocol::Http2, ..ClusterProtocolOptions::default() }
 }
 
 /// Serves one connection: every request's body, or tunnel, is echoed.

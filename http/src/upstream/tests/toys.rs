@@ -22,7 +22,8 @@ use underpass_core::{
 
 use crate::{
     Body, RequestHead,
-    upstream::{PoolRequest, PooledStream, UpstreamSettings, acquire, pools},
+    protocol_options::ClusterProtocolOptions,
+    upstream::{PoolRequest, PooledStream, acquire},
 };
 
 /// What a test needs.
@@ -44,22 +45,22 @@ pub(crate) fn on_a_worker(test: impl Future<Output = ()>) {
 }
 
 impl Toys {
-    pub(crate) async fn new(settings: UpstreamSettings) -> Self {
-        Self::with(settings, |_| {}).await
+    pub(crate) async fn new(options: ClusterProtocolOptions) -> Self {
+        Self::with(options, |_| {}).await
     }
 
-    pub(crate) async fn with(settings: UpstreamSettings, change: impl FnOnce(&mut ClusterInfo)) -> Self {
+    pub(crate) async fn with(options: ClusterProtocolOptions, change: impl FnOnce(&mut ClusterInfo)) -> Self {
         let server = TestServer::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut info = ClusterInfo::new("up", &server.stats.scope(""));
+        info.protocol_options.push(Arc::new(options));
         change(&mut info);
         let host = Arc::new(Host::new(1, address.into()));
         let closed = Rc::new(RefCell::default());
         let cluster: Rc<dyn Cluster> =
             Rc::new(ToyCluster { info: Arc::new(info), address, closed: Rc::clone(&closed) });
         let worker = server.worker();
-        pools::set_settings(&worker, &cluster, &host, settings);
         Self { worker, server, cluster, host, listener: Rc::new(listener), closed }
     }
 
