@@ -35,8 +35,9 @@ use underpass_ext_transport_proxy_protocol as _;
 use underpass_ext_transport_raw_buffer as _;
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == "demo") {
-        return demo::run();
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|argument| argument == "demo") {
+        return demo::run(arguments.next().as_deref());
     }
     underpass_server::main()
 }
