@@ -15,6 +15,7 @@ pub mod inline_headers;
 pub mod local_reply;
 pub mod message_headers;
 pub mod protocol_options;
+pub mod request_id;
 pub mod reset;
 pub mod response_stats;
 pub mod route;

@@ -28,6 +28,7 @@ const OURS: &[(&str, &str)] = &[
     ("filters.network.echo.v3.Echo", "underpass-ext-network-echo"),
     ("filters.network.set_filter_state.v3.Config", "underpass-ext-network-set-filter-state"),
     ("filters.network.tcp_proxy.v3.TcpProxy", "underpass-ext-tcp-proxy"),
+    ("request_id.uuid.v3.UuidRequestIdConfig", "underpass-http"),
     (
         "transport_sockets.internal_upstream.v3.InternalUpstreamTransport",
         "underpass-ext-transport-internal-upstream",
