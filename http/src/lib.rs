@@ -7,6 +7,7 @@
 //! [`Tunnel`](tunnel::Tunnel).
 
 pub mod body;
+pub mod body_io;
 pub mod filter;
 pub mod h2_stream_io;
 pub mod head;
