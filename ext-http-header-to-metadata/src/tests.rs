@@ -15,7 +15,9 @@ fn config(fields: &str) -> String {
 fn metadata(stream: &HttpStream) -> String {
     let metadata = stream.info.dynamic_metadata.borrow();
     let json = |values: &Struct| underpass_core::config::Value::Struct(values.clone()).to_json();
-    metadata.iter().map(|(namespace, values)| format!("{namespace} {}\n", json(values))).collect()
+    let lines: Vec<String> =
+        metadata.iter().map(|(namespace, values)| format!("{namespace} {}", json(values))).collect();
+    lines.join("\n")
 }
 
 /// What a request with these headers leaves.

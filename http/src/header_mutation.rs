@@ -68,6 +68,14 @@ impl HeaderMutations {
         Ok(Self { remove: Box::default(), add: additions(add, add_at)? })
     }
 
+    /// Builds one addition, which stands at `at`.
+    ///
+    /// # Errors
+    /// As [`HeaderMutations::build`].
+    pub fn addition(add: &HeaderValueOption, at: &ConfigPath) -> Result<Self, BuildError> {
+        Ok(Self { remove: Box::default(), add: [Addition::build(add, at)?].into() })
+    }
+
     /// Whether they change nothing.
     pub fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.add.is_empty()
