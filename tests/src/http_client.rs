@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, client::SendRequest};
 use http::{HeaderMap, Request};
+use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{PATIENCE, client::connect};
 
@@ -125,19 +126,29 @@ fn read_fields(stream: &mut BufReader<TcpStream>) -> Option<Vec<(String, String)
     }
 }
 
+/// A runtime on a thread of its own, until the sender is dropped.
+fn background() -> (Handle, oneshot::Sender<()>) {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let handle = runtime.handle().clone();
+    // Dropping the sender is what tells.
+    std::thread::spawn(move || drop(runtime.block_on(stopped)));
+    (handle, stop)
+}
+
 /// A connection of HTTP/2.
 #[derive(Debug)]
 pub struct H2Client {
-    runtime: tokio::runtime::Runtime,
+    runtime: Handle,
     sender: SendRequest<Bytes>,
+    _stop: oneshot::Sender<()>,
 }
 
 impl H2Client {
     /// Connects, with windows of 1 MiB for a stream and 16 MiB for the connection.
     #[track_caller]
     pub fn connect(address: SocketAddr) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.expect("a runtime");
+        let (runtime, stop) = background();
         let sender = runtime.block_on(async {
             let stream = tokio::net::TcpStream::connect(address).await.expect("somebody listens");
             stream.set_nodelay(true).expect("a TCP socket");
@@ -148,7 +159,7 @@ impl H2Client {
             tokio::spawn(async { drop(connection.await) });
             sender
         });
-        Self { runtime, sender }
+        Self { runtime, sender, _stop: stop }
     }
 
     /// Runs a future on the client's runtime, for at most [`PATIENCE`].
