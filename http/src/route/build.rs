@@ -127,6 +127,10 @@ impl Builder<'_> {
             name: config.name.as_str().into(),
             include_request_attempt_count: config.include_request_attempt_count,
             include_attempt_count_in_response: config.include_attempt_count_in_response,
+            request_body_buffer_limit: body_limit(
+                config.request_body_buffer_limit,
+                config.per_request_buffer_limit_bytes,
+            ),
             metadata: metadata(config.metadata.as_ref()),
         });
         let filters = filters.and(&config.typed_per_filter_config, path, self.context)?;
@@ -147,6 +151,7 @@ impl Builder<'_> {
                 virtual_host: Arc::clone(&info),
                 metadata: None,
                 stat_prefix: "".into(),
+                request_body_buffer_limit: None,
                 action: Action::Redirect(Box::new(Redirect::to_tls())),
                 filter_configs: FilterConfigs::default(),
                 headers: HeaderLevels::default(),
@@ -172,6 +177,11 @@ impl Builder<'_> {
                 virtual_host: Arc::clone(shared.info),
                 metadata: metadata(config.metadata.as_ref()),
                 stat_prefix: config.stat_prefix.as_str().into(),
+                request_body_buffer_limit: body_limit(
+                    config.request_body_buffer_limit,
+                    config.per_request_buffer_limit_bytes,
+                )
+                .or(shared.info.request_body_buffer_limit),
                 action,
                 filter_configs,
                 headers,
@@ -289,6 +299,8 @@ impl Builder<'_> {
                 grpc_timeout_max: config.grpc_timeout_header_max,
                 grpc_timeout_offset: config.grpc_timeout_header_offset,
             }),
+            max_grpc_timeout: config.max_grpc_timeout,
+            grpc_timeout_offset: config.grpc_timeout_offset,
             retry_policy: own.or_else(|| shared.retry_policy.cloned()),
             metadata_match: merged(None, config.metadata_match.as_ref()),
             high_priority: config.priority == config::RoutingPriority::High,
@@ -320,6 +332,11 @@ impl Builder<'_> {
             .map_err(|_| BuildError::at(path.field("status"), "a status has three digits"))?;
         Ok(DirectResponse { status, body: config.body.as_ref().map(load).transpose()?.unwrap_or_default() })
     }
+}
+
+/// The old field has no say where the new one is set.
+fn body_limit(limit: Option<u64>, old: Option<u32>) -> Option<usize> {
+    limit.or(old.map(u64::from)).map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 fn path_rewrite(

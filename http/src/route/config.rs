@@ -93,6 +93,10 @@ pub struct VirtualHost {
     /// Whether the client learns how many attempts it took.
     #[serde(default)]
     pub include_attempt_count_in_response: bool,
+    /// The old name of `request_body_buffer_limit`.
+    pub per_request_buffer_limit_bytes: Option<u32>,
+    /// How much of a request's body may be kept for another attempt, for routes that do not say so.
+    pub request_body_buffer_limit: Option<u64>,
     /// For routes without one of their own.
     pub retry_policy: Option<RetryPolicy>,
     /// For whoever reads it.
@@ -151,6 +155,10 @@ pub struct Route {
     /// Its stats are `vhost.<virtual host>.route.<stat_prefix>.…`; without it, it has none.
     #[serde(default)]
     pub stat_prefix: String,
+    /// The old name of `request_body_buffer_limit`.
+    pub per_request_buffer_limit_bytes: Option<u32>,
+    /// How much of a request's body may be kept for another attempt; as much as the connection may buffer unless set.
+    pub request_body_buffer_limit: Option<u64>,
 }
 
 /// `envoy.config.route.v3.NonForwardingAction`; it has no fields.

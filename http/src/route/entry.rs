@@ -20,6 +20,8 @@ pub struct Route {
     pub metadata: Option<Arc<Metadata>>,
     /// Its stats are `vhost.<virtual host>.route.<stat_prefix>.…`; empty if it has none.
     pub stat_prefix: Arc<str>,
+    /// How much of a request's body may be kept for another attempt; `None` as much as the connection may buffer.
+    pub request_body_buffer_limit: Option<usize>,
     /// What is done.
     pub action: Action,
     /// For filters.
@@ -48,6 +50,8 @@ pub struct VirtualHost {
     pub include_request_attempt_count: bool,
     /// Whether the client learns how many attempts it took.
     pub include_attempt_count_in_response: bool,
+    /// As that of routes, for those that have none.
+    pub request_body_buffer_limit: Option<usize>,
     /// Its metadata.
     pub metadata: Option<Arc<Metadata>>,
 }

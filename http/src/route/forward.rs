@@ -24,6 +24,10 @@ pub struct Forward {
     pub flush_timeout: Option<Duration>,
     /// How long a stream may last.
     pub max_stream_duration: Option<MaxStreamDuration>,
+    /// Up to which time a gRPC request's `grpc-timeout` counts instead of `timeout`, if it does; any if zero.
+    pub max_grpc_timeout: Option<Duration>,
+    /// How much less than `grpc-timeout` says it gets then.
+    pub grpc_timeout_offset: Option<Duration>,
     /// When it is tried again; the route's or the virtual host's.
     pub retry_policy: Option<Arc<RetryPolicy>>,
     /// What a host's `envoy.lb` metadata must hold.
