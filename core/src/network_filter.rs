@@ -35,6 +35,15 @@ pub struct ClusterReference {
     pub field: String,
     /// The cluster's name.
     pub cluster: String,
+    /// What is said of a configuration where it is not there; without, such a configuration runs, with a warning.
+    pub refusal: Option<String>,
+}
+
+impl ClusterReference {
+    /// A cluster that need not be there at once.
+    pub fn optional(field: impl Into<String>, cluster: impl Into<String>) -> Self {
+        Self { field: field.into(), cluster: cluster.into(), refusal: None }
+    }
 }
 
 impl Category for dyn NetworkFilterConfig {

@@ -147,14 +147,10 @@ impl NetworkFilterConfig for TcpProxy {
     }
 
     fn cluster_references(&self) -> Vec<ClusterReference> {
-        let single = self
-            .cluster
-            .iter()
-            .map(|cluster| ClusterReference { field: "cluster".to_owned(), cluster: cluster.clone() });
+        let single = self.cluster.iter().map(|cluster| ClusterReference::optional("cluster", cluster));
         let weighted = self.weighted_clusters.iter().flat_map(|weighted| &weighted.clusters).enumerate();
-        let weighted = weighted.map(|(index, cluster)| ClusterReference {
-            field: format!("weighted_clusters.clusters[{index}].name"),
-            cluster: cluster.name.to_string(),
+        let weighted = weighted.map(|(index, cluster)| {
+            ClusterReference::optional(format!("weighted_clusters.clusters[{index}].name"), &*cluster.name)
         });
         single.chain(weighted).collect()
     }

@@ -13,13 +13,16 @@ mod direct_response;
 mod domains;
 mod entry;
 mod filter_configs;
+mod format;
 mod forward;
+mod hash_policy;
 mod headers;
 mod matching;
 mod redirect;
 mod retry_policy;
 mod rewrite;
 mod table;
+mod weighted;
 
 pub use self::{
     config::RouteConfiguration,
@@ -27,6 +30,7 @@ pub use self::{
     entry::{Action, Route, VirtualHost},
     filter_configs::FilterConfigs,
     forward::{ConnectConfig, Forward, MaxStreamDuration},
+    hash_policy::HashPolicy,
     redirect::Redirect,
     retry_policy::{ResetHeader, RetryBackOff, RetryOn, RetryPolicy},
     table::RouteTable,

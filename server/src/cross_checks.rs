@@ -1,7 +1,8 @@
 //! Checks that need the whole configuration: do the names that listeners and clusters call each other by resolve, and
 //! does a chain of internal hops lead back to itself?
 //!
-//! Envoy runs such a configuration and fails connection by connection, so these are warnings.
+//! Envoy runs such a configuration and fails connection by connection, so these are warnings; only where it refuses to start,
+//! as over a route to a cluster that is not there, they are errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +25,10 @@ pub fn check(bootstrap: &Bootstrap, document: &Document, report: &mut Report) {
     };
     for reference in &graph.to_clusters {
         if !graph.clusters.contains(&reference.target) {
+            if let Some(refusal) = &reference.refusal {
+                report.error(reference.path.clone(), Some(document.locate(&reference.path)), refusal);
+                continue;
+            }
             let hint = "connections that need it fail until it exists (flag NC)";
             warn(report, &reference.path, format!("there is no cluster '{}'; {hint}", reference.target));
         }
@@ -75,6 +80,8 @@ struct Reference<'a> {
     target: String,
     /// Where.
     path: ConfigPath,
+    /// The error if there is no such thing, unless that is only worth a warning.
+    refusal: Option<String>,
 }
 
 /// A chain of hops that leads back to its start.
@@ -200,6 +207,7 @@ fn cluster_references<'a>(listener: &'a Listener, path: &ConfigPath) -> Vec<Refe
             filter.typed_config.cluster_references().into_iter().map(|reference| Reference {
                 source,
                 target: reference.cluster,
+                refusal: reference.refusal,
                 path: reference
                     .field
                     .split('.')
@@ -234,7 +242,7 @@ fn listener_references<'a>(cluster: &'a Cluster, path: &ConfigPath) -> Vec<Refer
                 }
             })
         })
-        .map(|(target, path)| Reference { source: &cluster.name, target, path })
+        .map(|(target, path)| Reference { source: &cluster.name, target, path, refusal: None })
         .collect()
 }
 

@@ -53,6 +53,20 @@ impl HeaderMatcher {
         &self.name
     }
 
+    /// Whether a header that a message has once or several times fulfils the condition: as in Envoy, one of its values is
+    /// enough, and none may where the condition is inverted.
+    pub fn matches_any<'v>(&self, values: impl IntoIterator<Item = &'v str>) -> bool {
+        let mut values = values.into_iter().peekable();
+        if values.peek().is_none() {
+            return self.matches(None);
+        }
+        if self.invert {
+            values.all(|value| self.matches(Some(value)))
+        } else {
+            values.any(|value| self.matches(Some(value)))
+        }
+    }
+
     /// Whether the header's value fulfils the condition; `None` is a header that is not there.
     ///
     /// A header that is not there fulfils no condition but `present_match`, and `invert_match` does not change that.
@@ -142,6 +156,23 @@ mod tests {
             ),
         ] {
             assert_eq!(matcher(config).unwrap().matches(value), expected, "{config} on {value:?}");
+        }
+    }
+
+    /// Envoy 1.40 was asked, with two lines of one header.
+    #[test]
+    fn one_of_several_values_is_enough() {
+        for (config, values, expected) in [
+            ("{name: x, exact_match: a}", &["a", "b"][..], true),
+            ("{name: x, exact_match: a}", &["b", "a"], true),
+            ("{name: x, exact_match: 'a,b'}", &["a", "b"], false),
+            ("{name: x, exact_match: a, invert_match: true}", &["b", "a"], false),
+            ("{name: x, exact_match: a, invert_match: true}", &["b", "c"], true),
+            ("{name: x, exact_match: a, invert_match: true}", &[], false),
+            ("{name: x, present_match: false}", &[], true),
+        ] {
+            let matches = matcher(config).unwrap().matches_any(values.iter().copied());
+            assert_eq!(matches, expected, "{config} on {values:?}");
         }
     }
 

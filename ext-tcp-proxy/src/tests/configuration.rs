@@ -67,8 +67,7 @@ fn it_names_its_clusters() {
         assert!(config.is_terminal());
         config.cluster_references()
     };
-    let reference =
-        |field: &str, cluster: &str| ClusterReference { field: field.into(), cluster: cluster.into() };
+    let reference = |field: &str, cluster: &str| ClusterReference::optional(field, cluster);
     assert_eq!(references("cluster: up"), [reference("cluster", "up")]);
     assert_eq!(
         references("weighted_clusters: {clusters: [{name: a, weight: 1}, {name: b, weight: 2}]}"),

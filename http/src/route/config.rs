@@ -1,6 +1,7 @@
 //! The messages of `envoy.config.route.v3`.
 
 mod action;
+mod hash_policy;
 mod matching;
 mod redirect;
 mod retry_policy;
@@ -16,7 +17,14 @@ pub use self::{
         ClusterNotFoundResponseCode, ClusterWeight, ConnectConfig, MaxStreamDuration, ProxyProtocolConfig,
         ProxyProtocolVersion, RouteAction, RoutingPriority, UpgradeConfig, WeightedCluster,
     },
-    matching::{ConnectMatcher, GrpcRouteMatchOptions, QueryParameterMatcher, RouteMatch},
+    hash_policy::{
+        ConnectionPropertiesHash, CookieAttribute, CookieHash, FilterStateHash, HashPolicy, HeaderHash,
+        QueryParameterHash,
+    },
+    matching::{
+        ConnectMatcher, CookieMatcher, FilterStateMatcher, GrpcRouteMatchOptions, QueryParameterMatcher,
+        RouteMatch,
+    },
     redirect::{DirectResponseAction, RedirectAction, RedirectResponseCode},
     retry_policy::{
         RateLimitedRetryBackOff, ResetHeader, ResetHeaderFormat, RetryBackOff, RetryHostPredicate,
@@ -39,6 +47,8 @@ pub struct RouteConfiguration {
     pub max_direct_response_body_size_bytes: Option<u32>,
     /// Whether the port of the `Host` header has no say.
     pub ignore_port_in_host_matching: bool,
+    /// The header by which virtual hosts are found, instead of `Host`.
+    pub vhost_header: String,
     /// Whether what follows a `;` in a segment of the path has no say.
     pub ignore_path_parameters_in_path_matching: bool,
     /// Added to requests.
@@ -177,24 +187,19 @@ pub struct Decorator {
 }
 
 impl RouteConfiguration {
-    /// The clusters that it names and that have to exist; `field` is the field that holds it, `route_config`.
-    ///
-    /// Unless `validate_clusters` says no: then a request to a cluster that is not there gets
-    /// `cluster_not_found_response_code`.
+    /// The clusters that it names; `field` is the field that holds it, `route_config`. They have to be there, unless
+    /// `validate_clusters` says no: then a request to one that is not there gets `cluster_not_found_response_code`.
     pub fn cluster_references(&self, field: &str) -> Vec<ClusterReference> {
-        let virtual_hosts = self.virtual_hosts.iter().enumerate();
-        virtual_hosts
-            .flat_map(|(index, host)| {
-                let host_field = format!("{field}.virtual_hosts[{index}]");
-                host.routes.iter().enumerate().flat_map(move |(index, route)| {
-                    let field = format!("{host_field}.routes[{index}].route");
-                    route
-                        .route
-                        .iter()
-                        .flat_map(move |action| action.cluster_references(&field))
-                        .collect::<Vec<_>>()
-                })
-            })
-            .collect()
+        let mut references = Vec::new();
+        for (host_index, host) in self.virtual_hosts.iter().enumerate() {
+            for (index, route) in host.routes.iter().enumerate() {
+                let field = format!("{field}.virtual_hosts[{host_index}].routes[{index}].route");
+                references.extend(route.route.iter().flat_map(|action| action.cluster_references(&field)));
+            }
+        }
+        if self.validate_clusters == Some(false) {
+            references.iter_mut().for_each(|reference| reference.refusal = None);
+        }
+        references
     }
 }

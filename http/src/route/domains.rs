@@ -38,12 +38,16 @@ impl Domains {
         if before.is_none() { Ok(()) } else { Err(()) }
     }
 
-    /// The virtual host for an authority.
-    pub(super) fn find(&self, authority: &str, ignore_port: bool) -> Option<&Arc<VirtualHostRoutes>> {
-        if self.exact.is_empty() && self.suffixes.is_empty() && self.prefixes.is_empty() {
+    /// Whether the host does not matter.
+    pub(super) fn has_only_any(&self) -> bool {
+        self.exact.is_empty() && self.suffixes.is_empty() && self.prefixes.is_empty()
+    }
+
+    /// The virtual host for a host.
+    pub(super) fn find(&self, host: &str) -> Option<&Arc<VirtualHostRoutes>> {
+        if self.has_only_any() {
             return self.any.as_ref();
         }
-        let host = if ignore_port { without_port(authority) } else { authority };
         let host = in_lower_case(host);
         // `*.b` is not for `.b`, and `a.*` not for `a.`: the star stands for one character at least.
         let shorter = |(length, _): &&(usize, HashMap<_, _>)| *length < host.len();
@@ -75,16 +79,12 @@ pub(crate) fn without_port(authority: &str) -> &str {
     port_start(authority).map_or(authority, |colon| &authority[..colon])
 }
 
-/// Where the colon of the port is, if there is a port; as Envoy's `HeaderUtility::getPortStart`.
+/// Where the colon is that a port would follow. As in Envoy (`HeaderUtility::getPortStart`), what follows need not be a
+/// number.
 pub(crate) fn port_start(authority: &str) -> Option<usize> {
     let colon = authority.rfind(':')?;
     // An IPv6 address in brackets has colons of its own.
-    if authority.rfind(']').is_some_and(|bracket| bracket > colon) {
-        return None;
-    }
-    let port = &authority[colon + 1..];
-    (!port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok())
-        .then_some(colon)
+    authority.rfind(']').is_none_or(|bracket| bracket < colon).then_some(colon)
 }
 
 fn in_lower_case(host: &str) -> Cow<'_, str> {

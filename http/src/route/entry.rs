@@ -31,14 +31,12 @@ pub struct Route {
 
 /// What is done with a request.
 pub enum Action {
-    /// It goes to a cluster.
+    /// It goes to a cluster. A `non_forwarding_action` is such a route too, without a cluster.
     Forward(Box<Forward>),
     /// The client is sent elsewhere.
     Redirect(Box<Redirect>),
     /// It is answered from here.
     DirectResponse(Box<DirectResponse>),
-    /// A filter answers it; the router has no answer (404).
-    NonForwarding,
 }
 
 /// What all routes of a virtual host share.
@@ -57,6 +55,20 @@ pub struct VirtualHost {
 }
 
 impl Route {
+    /// A route that only does this.
+    pub(super) fn new(virtual_host: &Arc<VirtualHost>, action: Action) -> Self {
+        Self {
+            name: "".into(),
+            virtual_host: Arc::clone(virtual_host),
+            metadata: None,
+            stat_prefix: "".into(),
+            request_body_buffer_limit: None,
+            action,
+            filter_configs: FilterConfigs::default(),
+            headers: HeaderLevels::default(),
+        }
+    }
+
     /// Where it goes, if it goes to a cluster.
     pub fn forward(&self) -> Option<&Forward> {
         match &self.action {
@@ -67,14 +79,24 @@ impl Route {
 
     /// Makes of a request what goes upstream: headers, then the host, then the path.
     ///
-    /// `keep_original_path`: whether the path that the client asked for stays in `x-envoy-original-path`, where it is
-    /// rewritten (the router's `suppress_envoy_headers` says no).
-    pub fn finalize_request(&self, head: &mut RequestHead, info: &StreamInfo, keep_original_path: bool) {
+    /// `keep_original`: whether the path and the host that the client asked for stay in `x-envoy-original-path` and
+    /// `x-envoy-original-host`, where they are rewritten (the router's `suppress_envoy_headers` says no).
+    pub fn finalize_request(&self, head: &mut RequestHead, info: &StreamInfo, keep_original: bool) {
         for changes in &self.headers.request {
             changes.apply_to_request(head, info);
         }
         if let Action::Forward(forward) = &self.action {
-            forward.rewrite(head, keep_original_path);
+            forward.rewrite(head, info, keep_original);
+        }
+    }
+
+    /// The `location` of the answer that the route gives itself, if it has one: redirects do, and direct responses with 201 or
+    /// a status that redirects.
+    pub fn location(&self, head: &RequestHead, info: &StreamInfo) -> Option<String> {
+        match &self.action {
+            Action::Forward(_) => None,
+            Action::Redirect(redirect) => Some(redirect.location(head, info)),
+            Action::DirectResponse(response) => response.location(head),
         }
     }
 

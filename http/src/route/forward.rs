@@ -1,15 +1,21 @@
 //! To which cluster a request goes, and how.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, StatusCode};
-use underpass_core::config::Value;
+use underpass_core::{build_context::BuildError, config::ConfigPath, stream_info::StreamInfo};
 
 use super::{
-    RetryPolicy, config,
+    HashPolicy, RetryPolicy,
+    build::{MetadataMatch, header_name, merged},
+    config, format,
+    matching::PathMatcher,
     rewrite::{HostRewrite, PathRewrite, set_host},
 };
 use crate::RequestHead;
+
+/// Envoy's default of `RouteAction.timeout`.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A route to a cluster.
 pub struct Forward {
@@ -30,8 +36,10 @@ pub struct Forward {
     pub grpc_timeout_offset: Option<Duration>,
     /// When it is tried again; the route's or the virtual host's.
     pub retry_policy: Option<Arc<RetryPolicy>>,
+    /// What hash-based load balancing goes by.
+    pub hash_policy: Option<Arc<HashPolicy>>,
     /// What a host's `envoy.lb` metadata must hold.
-    pub metadata_match: Option<Arc<BTreeMap<String, Value>>>,
+    pub metadata_match: Option<MetadataMatch>,
     /// Whether the circuit breakers of high priority count.
     pub high_priority: bool,
     /// Whether the name of the host that is picked becomes the request's `Host`: for the router, who picks it.
@@ -50,6 +58,8 @@ pub struct Forward {
 pub(super) enum ClusterSource {
     Name(Arc<str>),
     Header(HeaderName),
+    /// Nowhere: the route is there for a filter that answers.
+    None,
 }
 
 pub(super) struct Upgrade {
@@ -79,11 +89,51 @@ pub struct MaxStreamDuration {
 }
 
 impl Forward {
-    /// The name of the cluster; `None` if the header that names it is not there.
+    pub(super) fn build(
+        config: &config::RouteAction,
+        cluster: ClusterSource,
+        matcher: &PathMatcher,
+        retry_policy_of_host: Option<&Arc<RetryPolicy>>,
+        path: &ConfigPath,
+    ) -> Result<Self, BuildError> {
+        let retry_policy = RetryPolicy::build_optional(config.retry_policy.as_ref(), path)?;
+        Ok(Self {
+            cluster,
+            cluster_not_found: match config.cluster_not_found_response_code {
+                config::ClusterNotFoundResponseCode::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+                config::ClusterNotFoundResponseCode::NotFound => StatusCode::NOT_FOUND,
+                config::ClusterNotFoundResponseCode::InternalServerError => StatusCode::INTERNAL_SERVER_ERROR,
+            },
+            timeout: Some(config.timeout.unwrap_or(DEFAULT_TIMEOUT)).filter(|timeout| !timeout.is_zero()),
+            idle_timeout: config.idle_timeout,
+            flush_timeout: config.flush_timeout,
+            max_stream_duration: config.max_stream_duration.map(|config| MaxStreamDuration {
+                max: config.max_stream_duration,
+                grpc_timeout_max: config.grpc_timeout_header_max,
+                grpc_timeout_offset: config.grpc_timeout_header_offset,
+            }),
+            max_grpc_timeout: config.max_grpc_timeout,
+            grpc_timeout_offset: config.grpc_timeout_offset,
+            retry_policy: retry_policy.or_else(|| retry_policy_of_host.cloned()),
+            hash_policy: HashPolicy::build(&config.hash_policy, &path.field("hash_policy"))?.map(Arc::new),
+            metadata_match: merged(None, config.metadata_match.as_ref()),
+            high_priority: config.priority == config::RoutingPriority::High,
+            auto_host_rewrite: config.auto_host_rewrite.unwrap_or_default(),
+            append_x_forwarded_host: config.append_x_forwarded_host,
+            upgrades: upgrades(&config.upgrade_configs, &path.field("upgrade_configs"))?,
+            path_rewrite: path_rewrite(config, matcher, path)?,
+            host_rewrite: host_rewrite(config, path)?,
+            cluster_host_rewrite: None,
+        })
+    }
+
+    /// The name of the cluster; `None` if the header that names it is not there, or a `non_forwarding_action` names none. Both
+    /// get [`cluster_not_found`](Self::cluster_not_found).
     pub fn cluster<'a>(&'a self, head: &'a RequestHead) -> Option<&'a str> {
         match &self.cluster {
             ClusterSource::Name(name) => Some(name),
             ClusterSource::Header(name) => head.get(name.as_str()).filter(|name| !name.is_empty()),
+            ClusterSource::None => None,
         }
     }
 
@@ -97,25 +147,84 @@ impl Forward {
         self.find_upgrade("CONNECT").filter(|upgrade| upgrade.enabled)?.connect.as_ref()
     }
 
-    pub(super) fn rewrite(&self, head: &mut RequestHead, keep_original_path: bool) {
+    pub(super) fn rewrite(&self, head: &mut RequestHead, info: &StreamInfo, keep_original: bool) {
         if let Some(host) = &self.cluster_host_rewrite {
             head.authority = host.clone();
         }
         if let Some(rewrite) = &self.host_rewrite {
-            rewrite.apply(head, self.append_x_forwarded_host);
+            rewrite.apply(head, info, self.append_x_forwarded_host, keep_original);
         }
         if let Some(rewrite) = &self.path_rewrite {
-            rewrite.apply(head, keep_original_path);
+            rewrite.apply(head, info, keep_original);
         }
     }
 
     /// Makes the name of the host that was picked the request's `Host`, where [`auto_host_rewrite`](Self::auto_host_rewrite)
     /// asks for that.
-    pub fn rewrite_host_to(&self, head: &mut RequestHead, hostname: HeaderValue) {
-        set_host(head, hostname, self.append_x_forwarded_host);
+    pub fn rewrite_host_to(&self, head: &mut RequestHead, hostname: HeaderValue, keep_original: bool) {
+        set_host(head, hostname, self.append_x_forwarded_host, keep_original);
     }
 
     fn find_upgrade(&self, kind: &str) -> Option<&Upgrade> {
         self.upgrades.iter().find(|upgrade| upgrade.kind.eq_ignore_ascii_case(kind))
     }
+}
+
+fn upgrades(configs: &[config::UpgradeConfig], path: &ConfigPath) -> Result<Vec<Upgrade>, BuildError> {
+    let mut upgrades: Vec<Upgrade> = Vec::new();
+    for (index, config) in configs.iter().enumerate() {
+        let (kind, path) = (config.upgrade_type.as_str(), path.index(index));
+        if upgrades.iter().any(|upgrade| upgrade.kind.eq_ignore_ascii_case(kind)) {
+            return Err(BuildError::at(path.field("upgrade_type"), format!("Duplicate upgrade {kind}")));
+        }
+        if config.connect_config.is_some() && !kind.eq_ignore_ascii_case("CONNECT") {
+            let message = format!("Non-CONNECT upgrade type {kind} has ConnectConfig");
+            return Err(BuildError::at(path.field("connect_config"), message));
+        }
+        upgrades.push(Upgrade {
+            kind: kind.into(),
+            enabled: config.enabled.unwrap_or(true),
+            connect: config.connect_config.as_ref().map(|config| ConnectConfig {
+                allow_post: config.allow_post,
+                proxy_protocol: config.proxy_protocol_config.as_ref().map(|config| config.version),
+            }),
+        });
+    }
+    Ok(upgrades)
+}
+
+fn path_rewrite(
+    config: &config::RouteAction,
+    matcher: &PathMatcher,
+    path: &ConfigPath,
+) -> Result<Option<PathRewrite>, BuildError> {
+    let prefix = Some(config.prefix_rewrite.as_str()).filter(|prefix| !prefix.is_empty());
+    let format = format::parse(Some(&config.path_rewrite), &path.field("path_rewrite"))?;
+    let set = [prefix.is_some(), config.regex_rewrite.is_some(), format.is_some()];
+    if set.into_iter().filter(|set| *set).count() > 1 {
+        let message =
+            "Specify only one of prefix_rewrite, regex_rewrite, path_rewrite or path_rewrite_policy";
+        return Err(BuildError::at(path.clone(), message));
+    }
+    let prefix = prefix.map(|prefix| PathRewrite::prefix(matcher, prefix));
+    let regex = config.regex_rewrite.clone().map(PathRewrite::Regex);
+    Ok(prefix.or(regex).or(format.map(PathRewrite::Format)))
+}
+
+fn host_rewrite(config: &config::RouteAction, path: &ConfigPath) -> Result<Option<HostRewrite>, BuildError> {
+    let literal = literal_host(config.host_rewrite_literal.as_deref(), &path.field("host_rewrite_literal"))?;
+    let header = config.host_rewrite_header.as_deref().filter(|header| !header.is_empty());
+    let header = header.map(|header| header_name(header, &path.field("host_rewrite_header"))).transpose()?;
+    let format = format::parse(config.host_rewrite.as_deref(), &path.field("host_rewrite"))?;
+    let regex = config.host_rewrite_path_regex.clone();
+    let rewrite = literal.map(HostRewrite::Literal).or(header.map(HostRewrite::Header));
+    Ok(rewrite.or(regex.map(HostRewrite::PathRegex)).or(format.map(HostRewrite::Format)))
+}
+
+/// A host for requests; an empty one is none.
+pub(super) fn literal_host(host: Option<&str>, path: &ConfigPath) -> Result<Option<HeaderValue>, BuildError> {
+    let value = |host: &str| {
+        HeaderValue::from_str(host).map_err(|_| BuildError::at(path.clone(), format!("{host:?} is no host")))
+    };
+    host.filter(|host| !host.is_empty()).map(value).transpose()
 }

@@ -1,12 +1,13 @@
 //! Headers that the levels of a route add to and remove from messages.
 
-use std::{ops::Deref, sync::Arc};
+use std::sync::Arc;
 
 use underpass_core::{
     build_context::BuildError,
     config::{ConfigPath, HeaderValueOption},
 };
 
+use super::config;
 use crate::header_mutation::HeaderMutations;
 
 /// The header changes of all levels, in the order in which they are done.
@@ -23,36 +24,37 @@ pub(super) struct HeaderLevel {
     response: Arc<HeaderMutations>,
 }
 
-/// The lists of one level, as they stand in its message.
-pub(super) struct HeaderLists<'a, S> {
-    pub(super) request_add: &'a [HeaderValueOption],
-    pub(super) request_remove: &'a [S],
-    pub(super) response_add: &'a [HeaderValueOption],
-    pub(super) response_remove: &'a [S],
+/// A message that has the four lists.
+pub(super) trait HeaderLists {
+    /// What is added to requests, what is removed from them, and the same for answers.
+    fn lists(&self) -> [(&[HeaderValueOption], &[String]); 2];
 }
 
+macro_rules! header_lists {
+    ($($message:ty),*) => {$(
+        impl HeaderLists for $message {
+            fn lists(&self) -> [(&[HeaderValueOption], &[String]); 2] {
+                [
+                    (&self.request_headers_to_add, &self.request_headers_to_remove),
+                    (&self.response_headers_to_add, &self.response_headers_to_remove),
+                ]
+            }
+        }
+    )*};
+}
+
+header_lists!(config::RouteConfiguration, config::VirtualHost, config::Route, config::ClusterWeight);
+
 impl HeaderLevel {
-    pub(super) fn build<S: Deref<Target = str>>(
-        lists: &HeaderLists<'_, S>,
-        path: &ConfigPath,
-    ) -> Result<Self, BuildError> {
-        let build = |add, add_field: &str, remove, remove_field: &str| {
-            HeaderMutations::build(add, &path.field(add_field), remove, &path.field(remove_field))
-                .map(Arc::new)
+    pub(super) fn build(message: &impl HeaderLists, path: &ConfigPath) -> Result<Self, BuildError> {
+        let build = |(add, remove): (&[HeaderValueOption], &[String]), add_at, remove_at| {
+            HeaderMutations::build(add, &path.field(add_at), remove, &path.field(remove_at)).map(Arc::new)
         };
-        let request = build(
-            lists.request_add,
-            "request_headers_to_add",
-            lists.request_remove,
-            "request_headers_to_remove",
-        )?;
-        let response = build(
-            lists.response_add,
-            "response_headers_to_add",
-            lists.response_remove,
-            "response_headers_to_remove",
-        )?;
-        Ok(Self { request, response })
+        let [request, response] = message.lists();
+        Ok(Self {
+            request: build(request, "request_headers_to_add", "request_headers_to_remove")?,
+            response: build(response, "response_headers_to_add", "response_headers_to_remove")?,
+        })
     }
 }
 

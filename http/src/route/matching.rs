@@ -20,7 +20,9 @@ pub(super) struct RouteMatcher {
     grpc: bool,
     headers: Vec<HeaderMatcher>,
     query_parameters: Vec<config::QueryParameterMatcher>,
+    cookies: Vec<config::CookieMatcher>,
     dynamic_metadata: Vec<MetadataMatcher>,
+    filter_state: Vec<config::FilterStateMatcher>,
 }
 
 /// What its path has to be like.
@@ -63,7 +65,9 @@ impl RouteMatcher {
             grpc: config.grpc.is_some(),
             headers: config.headers.clone(),
             query_parameters: config.query_parameters.clone(),
+            cookies: config.cookies.clone(),
             dynamic_metadata: config.dynamic_metadata.clone(),
+            filter_state: config.filter_state.clone(),
         })
     }
 
@@ -74,7 +78,9 @@ impl RouteMatcher {
             && (!self.grpc || is_grpc(head))
             && self.headers.iter().all(|matcher| matches_header(matcher, head))
             && self.query_parameters.iter().all(|matcher| matches_query(matcher, head.path()))
+            && self.cookies.iter().all(|matcher| matches_cookie(matcher, head))
             && self.matches_metadata(info)
+            && self.filter_state.iter().all(|matcher| matches_filter_state(matcher, info))
     }
 
     fn matches_metadata(&self, info: &StreamInfo) -> bool {
@@ -127,7 +133,7 @@ impl PathMatcher {
     }
 }
 
-fn starts_with(text: &str, prefix: &str, case_sensitive: bool) -> bool {
+pub(super) fn starts_with(text: &str, prefix: &str, case_sensitive: bool) -> bool {
     let Some(start) = text.as_bytes().get(..prefix.len()) else { return false };
     if case_sensitive { start == prefix.as_bytes() } else { start.eq_ignore_ascii_case(prefix.as_bytes()) }
 }
@@ -144,18 +150,33 @@ fn is_grpc(head: &RequestHead) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))
 }
 
-/// As in Envoy, several headers of one name are one with commas.
+/// Whether the header that a condition is about fulfils it.
 pub(crate) fn matches_header(matcher: &HeaderMatcher, head: &RequestHead) -> bool {
     let name = matcher.name();
-    if !name.starts_with(':') && name != "host" {
-        let mut values = head.headers.get_all(name).iter();
-        let first = values.next();
-        if let (Some(first), Some(second)) = (first, values.next()) {
-            let values = [first, second].into_iter().chain(values).filter_map(|value| value.to_str().ok());
-            return matcher.matches(Some(&values.collect::<Vec<_>>().join(",")));
-        }
+    if name.starts_with(':') || name == "host" {
+        return matcher.matches(head.get(name));
     }
-    matcher.matches(head.get(name))
+    matcher.matches_any(head.headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default()))
+}
+
+fn matches_cookie(matcher: &config::CookieMatcher, head: &RequestHead) -> bool {
+    cookie(head, &matcher.name)
+        .is_some_and(|value| matcher.string_match.matches(value) != matcher.invert_match)
+}
+
+/// The value of a cookie, without quotation marks; of several, the first.
+pub(super) fn cookie<'h>(head: &'h RequestHead, name: &str) -> Option<&'h str> {
+    let lines = head.headers.get_all(http::header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let mut cookies =
+        lines.flat_map(|line| line.split(';')).filter_map(|cookie| cookie.trim().split_once('='));
+    let (_, value) = cookies.find(|(key, _)| *key == name)?;
+    Some(value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
+}
+
+fn matches_filter_state(matcher: &config::FilterStateMatcher, info: &StreamInfo) -> bool {
+    let state = info.filter_state.borrow();
+    let text = state.get(&matcher.key).and_then(|object| object.serialize_as_string());
+    text.is_some_and(|text| matcher.string_match.as_ref().is_some_and(|wanted| wanted.matches(&text)))
 }
 
 fn matches_query(matcher: &config::QueryParameterMatcher, path: &str) -> bool {

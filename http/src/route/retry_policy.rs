@@ -1,6 +1,6 @@
 //! When a request is tried again.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::HeaderName;
 use underpass_core::{build_context::BuildError, config::ConfigPath, matcher::HeaderMatcher};
@@ -148,7 +148,16 @@ impl std::ops::BitOr for RetryOn {
 }
 
 impl RetryPolicy {
-    pub(super) fn build(config: &config::RetryPolicy, path: &ConfigPath) -> Result<Self, BuildError> {
+    /// Builds the field `retry_policy` of what stands at `path`, if it is set.
+    pub(super) fn build_optional(
+        config: Option<&config::RetryPolicy>,
+        path: &ConfigPath,
+    ) -> Result<Option<Arc<Self>>, BuildError> {
+        let build = |config| Self::build(config, &path.field("retry_policy")).map(Arc::new);
+        config.map(build).transpose()
+    }
+
+    fn build(config: &config::RetryPolicy, path: &ConfigPath) -> Result<Self, BuildError> {
         let mut avoids_previous_hosts = false;
         for (index, predicate) in config.retry_host_predicate.iter().enumerate() {
             let kind = predicate.typed_config.as_ref().map(|config| config.type_name());

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use http::HeaderName;
-use underpass_core::{runtime::Runtime, stream_info::StreamInfo};
+use underpass_core::stream_info::StreamInfo;
 
 use super::{
     config::TlsRequirementType,
-    domains::Domains,
+    domains::{Domains, without_port},
     entry::{Route, VirtualHost},
     matching::{RouteMatcher, without_query},
+    weighted::WeightedRoutes,
 };
 use crate::RequestHead;
 
@@ -17,6 +18,8 @@ use crate::RequestHead;
 pub struct RouteTable {
     pub(super) name: Arc<str>,
     pub(super) domains: Domains,
+    /// Where the host stands that virtual hosts are found by, if that is not `:authority`.
+    pub(super) host_header: Option<String>,
     pub(super) ignore_port: bool,
     pub(super) ignore_path_parameters: bool,
     pub(super) internal_only_headers: Vec<HeaderName>,
@@ -43,22 +46,6 @@ pub(super) enum Target {
     Weighted(WeightedRoutes),
 }
 
-/// Several clusters, each as a route of its own.
-pub(super) struct WeightedRoutes {
-    pub(super) routes: Vec<WeightedRoute>,
-    /// A header whose number picks the cluster.
-    pub(super) header: Option<Box<str>>,
-    /// Where weights can be overridden.
-    pub(super) runtime: Option<Arc<Runtime>>,
-}
-
-pub(super) struct WeightedRoute {
-    pub(super) weight: u64,
-    /// The runtime key of its weight.
-    pub(super) runtime_key: String,
-    pub(super) route: Arc<Route>,
-}
-
 impl RouteTable {
     /// The configuration's name.
     pub fn name(&self) -> &Arc<str> {
@@ -72,7 +59,7 @@ impl RouteTable {
 
     /// The route of a request; `random` decides where chance does, and is the same for all questions about one request.
     pub fn route(&self, head: &RequestHead, info: &StreamInfo, random: u64) -> Option<Arc<Route>> {
-        let host = self.domains.find(head.authority(), self.ignore_port)?;
+        let host = self.host(head)?;
         if let Some(route) = host.to_tls.as_ref().filter(|_| host.requires_tls(head)) {
             return Some(Arc::clone(route));
         }
@@ -81,13 +68,23 @@ impl RouteTable {
         let entry = host.entries.iter().find(|entry| entry.matcher.matches(head, &path, info, random))?;
         Some(match &entry.target {
             Target::One(route) => Arc::clone(route),
-            Target::Weighted(routes) => routes.pick(head, random)?,
+            Target::Weighted(routes) => routes.pick(head, info, random)?,
         })
     }
 
     /// The virtual host of a request.
     pub fn virtual_host(&self, head: &RequestHead) -> Option<&Arc<VirtualHost>> {
-        self.domains.find(head.authority(), self.ignore_port).map(|host| &host.info)
+        self.host(head).map(|host| &host.info)
+    }
+
+    fn host(&self, head: &RequestHead) -> Option<&Arc<VirtualHostRoutes>> {
+        let host = match &self.host_header {
+            None => head.authority(),
+            Some(_) if self.domains.has_only_any() => "",
+            // As in Envoy, a request without that header has no virtual host, not even `*`.
+            Some(header) => head.get(header)?,
+        };
+        self.domains.find(if self.ignore_port { without_port(host) } else { host })
     }
 }
 
@@ -102,25 +99,6 @@ impl VirtualHostRoutes {
             }
             TlsRequirementType::All => scheme != "https",
         }
-    }
-}
-
-impl WeightedRoutes {
-    fn pick(&self, head: &RequestHead, random: u64) -> Option<Arc<Route>> {
-        let snapshot = self.runtime.as_ref().map(|runtime| runtime.snapshot());
-        let weight = |route: &WeightedRoute| {
-            snapshot.as_ref().map_or(route.weight, |keys| keys.integer(&route.runtime_key, route.weight))
-        };
-        let total: u64 = self.routes.iter().map(weight).fold(0, u64::saturating_add);
-        let header =
-            self.header.as_deref().and_then(|name| head.get(name)).and_then(|value| value.parse().ok());
-        let number = header.unwrap_or(random).checked_rem(total)?;
-        let mut sum: u64 = 0;
-        let picked = self.routes.iter().find(|route| {
-            sum = sum.saturating_add(weight(route));
-            number < sum
-        });
-        picked.map(|picked| Arc::clone(&picked.route))
     }
 }
 

@@ -9,7 +9,7 @@ use underpass_core::{
     network_filter::ClusterReference,
 };
 
-use super::RetryPolicy;
+use super::{HashPolicy, RetryPolicy};
 use crate::filter::TypedPerFilterConfig;
 
 /// `envoy.config.route.v3.RouteAction`.
@@ -30,6 +30,8 @@ pub struct RouteAction {
     pub prefix_rewrite: String,
     /// Replaces parts of the path.
     pub regex_rewrite: Option<RegexMatchAndSubstitute>,
+    /// Replaces all of the path but its query; with command operators.
+    pub path_rewrite: String,
     /// The upstream's name for the host.
     pub host_rewrite_literal: Option<String>,
     /// Whether the host's own name is its `Host`.
@@ -38,6 +40,8 @@ pub struct RouteAction {
     pub host_rewrite_header: Option<String>,
     /// Makes the upstream's name for the host of the path.
     pub host_rewrite_path_regex: Option<RegexMatchAndSubstitute>,
+    /// The upstream's name for the host; with command operators.
+    pub host_rewrite: Option<String>,
     /// Whether the client's `Host` is kept in `x-forwarded-host`, where it is rewritten.
     pub append_x_forwarded_host: bool,
     /// From the end of the request to the end of the answer; 15 seconds unless set, no limit if zero.
@@ -50,6 +54,8 @@ pub struct RouteAction {
     pub retry_policy: Option<RetryPolicy>,
     /// Which circuit breakers count.
     pub priority: RoutingPriority,
+    /// What hash-based load balancing goes by.
+    pub hash_policy: Vec<HashPolicy>,
     /// The old way to say `max_stream_duration.grpc_timeout_header_max`.
     pub max_grpc_timeout: Option<Duration>,
     /// The old way to say `max_stream_duration.grpc_timeout_header_offset`.
@@ -146,6 +152,11 @@ pub struct WeightedCluster {
     pub runtime_key_prefix: String,
     /// A header whose number picks the cluster.
     pub header_name: Option<String>,
+    /// Whether the hash of the route's hash policies picks the cluster.
+    pub use_hash_policy: Option<bool>,
+    /// What the sum of the weights once had to be; the sum counts.
+    #[serde(rename = "total_weight")]
+    pub _total_weight: Option<u32>,
 }
 
 /// `WeightedCluster.ClusterWeight`.
@@ -176,15 +187,17 @@ pub struct ClusterWeight {
 
 impl RouteAction {
     pub(super) fn cluster_references(&self, field: &str) -> Vec<ClusterReference> {
-        let single = self
-            .cluster
-            .iter()
-            .map(|cluster| ClusterReference { field: format!("{field}.cluster"), cluster: cluster.clone() });
+        let single = self.cluster.iter().map(|cluster| ClusterReference {
+            field: format!("{field}.cluster"),
+            cluster: cluster.clone(),
+            refusal: Some(format!("route: unknown cluster '{cluster}'")),
+        });
         let weighted = self.weighted_clusters.iter().flat_map(|weighted| &weighted.clusters).enumerate();
         let weighted = weighted.filter(|(_, cluster)| !cluster.name.is_empty());
         let weighted = weighted.map(|(index, cluster)| ClusterReference {
             field: format!("{field}.weighted_clusters.clusters[{index}].name"),
             cluster: cluster.name.clone(),
+            refusal: Some(format!("route: unknown weighted cluster '{}'", cluster.name)),
         });
         single.chain(weighted).collect()
     }

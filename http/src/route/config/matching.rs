@@ -32,6 +32,31 @@ pub struct RouteMatch {
     pub grpc: Option<GrpcRouteMatchOptions>,
     /// All of them have to match.
     pub dynamic_metadata: Vec<MetadataMatcher>,
+    /// All of them have to match.
+    pub cookies: Vec<CookieMatcher>,
+    /// All of them have to match.
+    pub filter_state: Vec<FilterStateMatcher>,
+}
+
+/// `envoy.config.route.v3.CookieMatcher`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct CookieMatcher {
+    /// The cookie. Of several of one name, the first counts.
+    pub name: NonEmptyString,
+    /// What its value has to be.
+    pub string_match: StringMatcher,
+    /// Whether the result is turned round.
+    #[serde(default)]
+    pub invert_match: bool,
+}
+
+/// `envoy.type.matcher.v3.FilterStateMatcher`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct FilterStateMatcher {
+    /// The object's name.
+    pub key: NonEmptyString,
+    /// What its text has to be.
+    pub string_match: Option<StringMatcher>,
 }
 
 /// `RouteMatch.ConnectMatcher`; it has no fields.

@@ -1,7 +1,10 @@
 //! Answers that send a client elsewhere, and answers from here.
 
 use serde::Deserialize;
-use underpass_core::{config::DataSource, matcher::RegexMatchAndSubstitute};
+use underpass_core::{
+    config::{DataSource, SubstitutionFormatString},
+    matcher::RegexMatchAndSubstitute,
+};
 
 /// `envoy.config.route.v3.RedirectAction`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -21,6 +24,8 @@ pub struct RedirectAction {
     pub prefix_rewrite: Option<String>,
     /// Replaces parts of the path.
     pub regex_rewrite: Option<RegexMatchAndSubstitute>,
+    /// To another path, with command operators; a query in it replaces the request's.
+    pub path_rewrite: Option<String>,
     /// The status.
     pub response_code: RedirectResponseCode,
     /// Whether the request's query is dropped.
@@ -51,4 +56,6 @@ pub struct DirectResponseAction {
     pub status: u16,
     /// The body.
     pub body: Option<DataSource>,
+    /// Makes the body that is sent; `%LOCAL_REPLY_BODY%` is the one above.
+    pub body_format: Option<SubstitutionFormatString>,
 }
