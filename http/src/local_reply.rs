@@ -1,10 +1,10 @@
 //! Answers that this proxy gives itself.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Write as _};
 
 use http::{HeaderValue, StatusCode, header};
 
-use crate::{Body, Response, stream::HttpStream};
+use crate::{Body, RequestHead, Response, stream::HttpStream};
 
 /// Marks an answer as one of this proxy's, for `local_reply_config`; it stands in the answer's extensions.
 #[derive(Debug, Clone)]
@@ -20,8 +20,29 @@ pub fn local_reply(
     body: &str,
     details: impl Into<Cow<'static, str>>,
 ) -> Response {
-    stream.info.response_code.set(Some(status.as_u16()));
+    local_reply_with_grpc_status(stream, status, body, details, None)
+}
+
+/// The same, but a gRPC request gets this status instead of the one that goes with the HTTP status.
+pub fn local_reply_with_grpc_status(
+    stream: &HttpStream,
+    status: StatusCode,
+    body: &str,
+    details: impl Into<Cow<'static, str>>,
+    grpc_status: Option<u32>,
+) -> Response {
     *stream.info.response_code_details.borrow_mut() = Some(details.into());
+    let mut response = if is_grpc(&stream.request()) {
+        grpc_reply(body, grpc_status.unwrap_or_else(|| grpc_status_of(status)))
+    } else {
+        text_reply(status, body)
+    };
+    stream.info.response_code.set(Some(response.status().as_u16()));
+    response.extensions_mut().insert(LocalReply);
+    response
+}
+
+fn text_reply(status: StatusCode, body: &str) -> Response {
     let mut response = Response::new(Body::full(body.to_owned()));
     *response.status_mut() = status;
     if !body.is_empty() {
@@ -29,6 +50,79 @@ pub fn local_reply(
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     }
-    response.extensions_mut().insert(LocalReply);
     response
+}
+
+fn grpc_reply(message: &str, grpc_status: u32) -> Response {
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from(grpc_status));
+    if let Ok(message) = HeaderValue::try_from(percent_encode(message))
+        && !message.is_empty()
+    {
+        headers.insert("grpc-message", message);
+    }
+    response
+}
+
+/// Whether a request is one of gRPC: by its type, `application/grpc` or `application/grpc+proto`.
+pub fn is_grpc(request: &RequestHead) -> bool {
+    let kind = request.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
+    request.path.is_some() && matches!(rest, Some([] | [b'+', ..]))
+}
+
+/// What a client of gRPC makes of an HTTP status
+/// (<https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>).
+fn grpc_status_of(status: StatusCode) -> u32 {
+    match status.as_u16() {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502..=504 => 14,
+        _ => 2,
+    }
+}
+
+/// The encoding of `grpc-message`
+/// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses>).
+fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if (b' '..=b'~').contains(&byte) && byte != b'%' {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use underpass_core::testing::TestServer;
+
+    use super::*;
+    use crate::testing;
+
+    /// As Envoy 1.40 answers.
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_grpc_request_gets_its_status_in_headers() {
+        let server = TestServer::default();
+        let reply = |kind: &str, status: u16, grpc_status| {
+            let stream = testing::stream(&server, testing::request("POST", "/", &[("content-type", kind)]));
+            let status = StatusCode::from_u16(status).unwrap();
+            let reply = local_reply_with_grpc_status(&stream, status, "no\n100%", "why", grpc_status);
+            assert_eq!(stream.info.response_code.get(), Some(reply.status().as_u16()));
+            let header = |name| reply.headers().get(name).map_or("-", |value| value.to_str().unwrap());
+            format!("{} {} {}", reply.status().as_u16(), header("grpc-status"), header("grpc-message"))
+        };
+        assert_eq!(reply("application/grpc", 503, None), "200 14 no%0A100%25");
+        assert_eq!(reply("application/grpc+proto", 418, None), "200 2 no%0A100%25");
+        assert_eq!(reply("application/grpc", 200, Some(7)), "200 7 no%0A100%25");
+        assert_eq!(reply("application/grpc-web", 503, Some(7)), "503 - -");
+    }
 }
