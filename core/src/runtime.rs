@@ -69,7 +69,7 @@ pub const TUNNEL_HALF_CLOSE: Feature = Feature {
     key: "underpass.features.tunnel_half_close",
     default: true,
     doc: "an HTTP/1.1 tunnel passes on half-closes and resets as a plain connection does, so a client that has finished sending \
-          gets its answer; Envoy closes the whole tunnel",
+          gets its answer, and a tunnel whose connection is lost resets its client; Envoy ends the whole tunnel in order",
 };
 
 /// A refused CONNECT keeps its status.

@@ -10,12 +10,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use underpass_core::{
     access_log::AccessLog,
-    config::{CidrRange, NonEmptyString, TypedConfig},
+    config::{CidrRange, NonEmptyString},
 };
 use underpass_http::{
     filter::HttpFilterEntry,
     protocol_options::{CommonHttpProtocolOptions, Http1ProtocolOptions, Http2ProtocolOptions},
-    request_id::RequestIdExtensionConfig,
+    request_id::RequestIdExtensionChoice,
     route::RouteConfiguration,
 };
 
@@ -139,7 +139,7 @@ pub struct HttpConnectionManager {
     pub path_with_escaped_slashes_action: PathWithEscapedSlashesAction,
     /// How request ids are made.
     #[serde(default)]
-    pub request_id_extension: Option<RequestIdExtension>,
+    pub request_id_extension: Option<RequestIdExtensionChoice>,
     /// What this proxy's own answers look like.
     #[serde(default)]
     pub local_reply_config: LocalReplyConfig,
@@ -250,14 +250,6 @@ pub struct UpgradeConfig {
     pub filters: Vec<HttpFilterEntry>,
     /// Whether routes allow it that say nothing of it; yes unless set.
     pub enabled: Option<bool>,
-}
-
-/// `envoy.extensions.filters.network.http_connection_manager.v3.RequestIDExtension`.
-#[derive(Debug, Clone, Deserialize)]
-pub struct RequestIdExtension {
-    /// The extension; request ids are UUIDs unless set.
-    #[serde(default)]
-    pub typed_config: Option<TypedConfig<dyn RequestIdExtensionConfig>>,
 }
 
 #[cfg(test)]

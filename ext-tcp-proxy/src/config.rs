@@ -11,7 +11,7 @@ use underpass_core::{
     network_filter::{ClusterReference, NetworkFilter, NetworkFilterConfig},
 };
 
-use crate::{filter::TcpProxyFilter, settings::Settings};
+use crate::{filter::TcpProxyFilter, settings::Settings, tunneling::TunnelingConfig};
 
 /// `envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy`.
 #[derive(Debug, Deserialize)]
@@ -54,6 +54,8 @@ pub struct TcpProxy {
     pub upstream_connect_mode: UpstreamConnectMode,
     /// How much is read from the client while there is no upstream connection; nothing unless set.
     pub max_early_data_bytes: Option<u32>,
+    /// Sends the bytes through a tunnel: in a CONNECT or a POST to a host of the cluster, which is an HTTP proxy then.
+    pub tunneling_config: Option<TunnelingConfig>,
 }
 
 /// `TcpProxy.WeightedCluster`.

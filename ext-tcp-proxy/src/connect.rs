@@ -1,16 +1,21 @@
 //! Attempts to get an upstream connection.
 
-use std::time::Instant;
+use std::{rc::Rc, time::Instant};
 
 use tokio::task::yield_now;
 use underpass_core::{
-    cluster::{LoadBalancerContext, PoolFailure, PoolFailureReason, UpstreamConnection},
+    cluster::{LoadBalancerContext, PoolFailure, PoolFailureReason},
     response_flags::ResponseFlag,
-    stream_info::StreamInfo,
+    stream_info::{SharedStreamInfo, StreamInfo},
+    user_space_socket::Refusal,
     worker::Worker,
 };
 
-use crate::{backoff::Backoff, settings::Settings};
+use crate::{
+    backoff::Backoff,
+    settings::Settings,
+    upstream::{Attempt, OpenFailure, Upstream},
+};
 
 /// Why a connection gets no upstream connection. The numbers are Envoy's, who logs them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -37,16 +42,19 @@ impl GivenUp {
 ///
 /// Each attempt picks its route and its host anew. As in Envoy, flags and reasons of failed attempts stay when a later one
 /// succeeds.
+///
+/// # Errors
+/// Why it was given up, and what the last proxy answered that was asked for a tunnel.
 pub(crate) async fn connect(
     settings: &Settings,
-    worker: &Worker,
-    info: &StreamInfo,
-) -> Result<UpstreamConnection, GivenUp> {
+    worker: &Rc<Worker>,
+    info: &SharedStreamInfo,
+) -> Result<Upstream, (GivenUp, Option<Refusal>)> {
     let mut waits = settings.backoff.map(Backoff::waits);
     loop {
         match attempt(settings, worker, info).await {
             Ok(connection) => return Ok(connection),
-            Err(Failure::Final(why)) => return Err(why),
+            Err(Failure::Final(why, refusal)) => return Err((why, refusal)),
             Err(Failure::ThisTime) => {}
         }
         match waits.as_mut().and_then(Iterator::next) {
@@ -58,20 +66,20 @@ pub(crate) async fn connect(
 }
 
 enum Failure {
-    Final(GivenUp),
+    Final(GivenUp, Option<Refusal>),
     ThisTime,
 }
 
 async fn attempt(
     settings: &Settings,
-    worker: &Worker,
-    info: &StreamInfo,
-) -> Result<UpstreamConnection, Failure> {
+    worker: &Rc<Worker>,
+    info: &SharedStreamInfo,
+) -> Result<Upstream, Failure> {
     let route = settings.routes.pick(info);
     let Some(cluster) = worker.cluster_manager().and_then(|clusters| clusters.cluster(&route.cluster)) else {
         settings.stats.downstream_cx_no_route.inc();
         info.set_flag(ResponseFlag::NoClusterFound);
-        return Err(Failure::Final(GivenUp::NoRoute));
+        return Err(Failure::Final(GivenUp::NoRoute, None));
     };
     *info.upstream.cluster.borrow_mut() = Some(cluster.info().clone());
     let context = LoadBalancerContext {
@@ -83,33 +91,45 @@ async fn attempt(
     let attempts = info.upstream.attempts.get() + 1;
     info.upstream.attempts.set(attempts);
     let started = Instant::now();
-    let failure = match settings.upstream.open(&cluster, &context).await {
-        Ok(connection) => {
+    let attempt = Attempt { worker, cluster: &cluster, context: &context, info };
+    let failure = match settings.upstream(info).open(attempt).await {
+        Ok(upstream) => {
             info.upstream.connect_started.set(Some(started));
             info.upstream.connected.set(Some(Instant::now()));
-            return Ok(connection);
+            return Ok(upstream);
         }
         Err(failure) => failure,
     };
     tracing::debug!(target: "filter", "[C{}] attempt {attempts} to connect to {}: {failure}", info.connection_id, route.cluster);
-    note(&failure, info)?;
+    let refusal = note(failure, info)?;
     if attempts < settings.max_connect_attempts {
         return Err(Failure::ThisTime);
     }
     info.set_flag(ResponseFlag::UpstreamRetryLimitExceeded);
     cluster.info().stats.upstream_cx_connect_attempts_exceeded.inc();
-    Err(Failure::Final(GivenUp::ConnectFailed))
+    Err(Failure::Final(GivenUp::ConnectFailed, refusal))
 }
 
 /// Leaves in `info` what a failure means.
 ///
 /// # Errors
 /// If it is none of an attempt: nobody was asked to connect.
-fn note(failure: &PoolFailure, info: &StreamInfo) -> Result<(), Failure> {
+fn note(failure: OpenFailure, info: &StreamInfo) -> Result<Option<Refusal>, Failure> {
+    match failure {
+        OpenFailure::Pool(failure) => note_pool_failure(&failure, info).map(|()| None),
+        OpenFailure::Tunnel { reason, refusal } => {
+            info.set_flag(ResponseFlag::UpstreamConnectionFailure);
+            *info.upstream.transport_failure_reason.borrow_mut() = reason;
+            Ok(refusal)
+        }
+    }
+}
+
+fn note_pool_failure(failure: &PoolFailure, info: &StreamInfo) -> Result<(), Failure> {
     let not_tried = |flag, why| {
         info.upstream.attempts.update(|attempts| attempts - 1);
         info.set_flag(flag);
-        Err(Failure::Final(why))
+        Err(Failure::Final(why, None))
     };
     match failure.reason {
         PoolFailureReason::NoHealthyHost => {

@@ -6,21 +6,40 @@
 use std::io;
 
 use underpass_core::{
-    cluster::{ClosedBy, UpstreamConnection},
+    cluster::{ClosedBy, ConnectionLease},
     connection::ConnectionError,
     io::{BoxIo, Io},
     relay::{RelayEnd, Side},
     response_flags::ResponseFlag,
     stream_info::{DetectedClose, StreamInfo},
+    user_space_socket::{Refusal, RefusalNote},
 };
 
-use crate::{connect::GivenUp, stats::TcpProxyStats};
+use crate::{connect::GivenUp, stats::TcpProxyStats, upstream::Upstream};
 
 /// Why a connection ended before it had an upstream connection.
 pub(crate) enum Unconnected {
-    GivenUp(GivenUp),
+    /// With what the proxy answered that was asked for a tunnel.
+    GivenUp(GivenUp, Option<Refusal>),
     ClientGone(io::Error),
     TimeUp(TimeUp),
+}
+
+impl Unconnected {
+    /// What the proxy answered that was asked for a tunnel.
+    pub(crate) fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::GivenUp(_, refusal) => refusal.as_ref(),
+            Self::ClientGone(_) | Self::TimeUp(_) => None,
+        }
+    }
+}
+
+/// Tells the hop before this one that a tunnel was refused.
+pub(crate) fn pass_on_refusal(refusal: Option<&Refusal>, downstream: &BoxIo) {
+    if let (Some(refusal), Some(note)) = (refusal, downstream.refusal_note()) {
+        note.leave(refusal.clone());
+    }
 }
 
 /// Which of its times is up.
@@ -55,7 +74,7 @@ impl TimeUp {
 /// The end of a connection without an upstream connection.
 pub(crate) fn unconnected(why: Unconnected, info: &StreamInfo, stats: &TcpProxyStats) -> ConnectionError {
     match why {
-        Unconnected::GivenUp(why) => {
+        Unconnected::GivenUp(why, _) => {
             *info.downstream_local_close_reason.borrow_mut() = Some(why.close_reason().into());
             ConnectionError::Local(why.to_string())
         }
@@ -75,15 +94,16 @@ pub(crate) fn relayed(
     info: &StreamInfo,
     stats: &TcpProxyStats,
     downstream: &mut BoxIo,
-    mut upstream: UpstreamConnection,
+    mut upstream: Upstream,
 ) -> Result<(), ConnectionError> {
     match end {
         RelayEnd::Finished { first } => {
             // Whoever ends the stream last closes the connection.
-            upstream.lease.close(match first {
+            let by = match first {
                 Side::Downstream => ClosedBy::Remote,
                 Side::Upstream => ClosedBy::Local,
-            });
+            };
+            close(upstream.lease, by);
             Ok(())
         }
         RelayEnd::Failed { side: Side::Downstream, error, .. } => {
@@ -91,17 +111,19 @@ pub(crate) fn relayed(
                 info.downstream_detected_close.set(DetectedClose::RemoteReset);
                 upstream.io.reset();
             }
-            upstream.lease.close(ClosedBy::Local);
+            close(upstream.lease, ClosedBy::Local);
             Err(ConnectionError::Downstream(error))
         }
         RelayEnd::Failed { side: Side::Upstream, error, .. } => {
+            let refused = upstream.io.refusal_note();
+            pass_on_refusal(refused.as_ref().and_then(RefusalNote::get), downstream);
             if is_reset(&error) {
                 info.set_flag(ResponseFlag::UpstreamRemoteReset);
                 info.upstream.detected_close.set(DetectedClose::RemoteReset);
                 info.downstream_detected_close.set(DetectedClose::LocalReset);
                 downstream.reset();
             }
-            upstream.lease.close(ClosedBy::Remote);
+            close(upstream.lease, ClosedBy::Remote);
             Err(ConnectionError::Upstream(error))
         }
         RelayEnd::IdleTimeout => Err(time_up(TimeUp::Idle, info, stats, upstream)),
@@ -109,15 +131,16 @@ pub(crate) fn relayed(
     }
 }
 
-fn time_up(
-    time: TimeUp,
-    info: &StreamInfo,
-    stats: &TcpProxyStats,
-    upstream: UpstreamConnection,
-) -> ConnectionError {
+fn time_up(time: TimeUp, info: &StreamInfo, stats: &TcpProxyStats, upstream: Upstream) -> ConnectionError {
     *info.upstream.local_close_reason.borrow_mut() = Some(time.close_reason().into());
-    upstream.lease.close(ClosedBy::Local);
+    close(upstream.lease, ClosedBy::Local);
     time.note(info, stats)
+}
+
+fn close(lease: Option<Box<dyn ConnectionLease>>, by: ClosedBy) {
+    if let Some(lease) = lease {
+        lease.close(by);
+    }
 }
 
 /// Whether a side sent a reset. `BrokenPipe` is what a kernel socket reports whose peer had ended its stream before: Envoy

@@ -39,6 +39,7 @@ mod session;
 mod settings;
 mod stats;
 mod traffic;
+mod tunneling;
 mod upstream;
 
 #[cfg(test)]
@@ -50,4 +51,5 @@ pub use self::{
         SourceIpHash, TcpProxy, UpstreamConnectMode, WeightedClusters,
     },
     overrides::{IdleTimeoutOverride, PerConnectionCluster},
+    tunneling::TunnelingConfig,
 };

@@ -68,6 +68,14 @@ pub(crate) fn receives_before_connect(state: &FilterState) -> bool {
     state.get_as::<BoolObject>("envoy.tcp_proxy.receive_before_connect").is_some_and(|object| object.0)
 }
 
+/// Whether the connection goes to its host without a tunnel, although the filter has one.
+pub(crate) fn tunneling_is_disabled(state: &FilterState) -> bool {
+    state.get_as::<BoolObject>(DISABLE_TUNNELING).is_some_and(|object| object.0)
+}
+
+/// The name of an object that turns tunnelling off for a connection, and of the factory that makes one.
+const DISABLE_TUNNELING: &str = "envoy.tcp_proxy.disable_tunneling";
+
 /// A whole number as `absl::SimpleAtoi` reads it: blanks around it and a plus sign are fine.
 fn number(text: &str) -> Result<u64, String> {
     text.trim().parse().map_err(|error| format!("{text:?} is no whole number: {error}"))
@@ -89,6 +97,11 @@ object_factories! {
         |text| Ok(Rc::new(PerConnectionCluster(text.into())));
     IdleTimeoutOverride::KEY, "How many milliseconds a connection of tcp_proxy may be silent.",
         |text| Ok(Rc::new(IdleTimeoutOverride(Duration::from_millis(number(text)?))));
+    DISABLE_TUNNELING, "Whether tcp_proxy connects a connection without the tunnel that it has.",
+        |text| match BoolObject::parse(text) {
+            Some(object) => Ok(Rc::new(object)),
+            None => Err(format!("{text:?} is neither true nor false")),
+        };
     "envoy.upstream.dynamic_host", "The host that a dynamic forward proxy connects to.",
         |text| Ok(Rc::new(StringObject(text.into())));
     "envoy.upstream.dynamic_port", "The port that a dynamic forward proxy connects to.",

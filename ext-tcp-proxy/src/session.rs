@@ -8,11 +8,12 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use underpass_core::{
-    cluster::{ClusterInfo, UpstreamConnection},
+    cluster::ClusterInfo,
     connection::{Connection, ConnectionError},
     io::{BoxIo, refuse},
     relay::{BufferPool, RelayOptions, relay},
-    stream_info::StreamInfo,
+    response_flags::ResponseFlag,
+    stream_info::SharedStreamInfo,
     worker::Worker,
 };
 
@@ -23,6 +24,7 @@ use crate::{
     overrides::{IdleTimeoutOverride, receives_before_connect},
     settings::{MaxDuration, Settings},
     traffic::{DownstreamTraffic, RelayTraffic},
+    upstream::Upstream,
 };
 
 /// Serves a connection until it is done.
@@ -58,7 +60,7 @@ fn new_stream_id() -> String {
 
 struct Session<'a> {
     settings: &'a Settings,
-    info: &'a StreamInfo,
+    info: &'a SharedStreamInfo,
     worker: &'a Rc<Worker>,
     downstream: BoxIo,
     downstream_buffer_limit: usize,
@@ -71,7 +73,7 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     fn new(
         settings: &'a Settings,
-        info: &'a StreamInfo,
+        info: &'a SharedStreamInfo,
         worker: &'a Rc<Worker>,
         downstream: BoxIo,
         downstream_buffer_limit: usize,
@@ -96,17 +98,25 @@ impl<'a> Session<'a> {
         let (mut upstream, early_data) = match Box::pin(self.connect()).await {
             Ok(connected) => connected,
             Err(why) => {
+                ending::pass_on_refusal(why.refusal(), &self.downstream);
                 refuse(self.downstream);
                 return Err(ending::unconnected(why, info, &settings.stats));
             }
         };
-        note_upstream(&upstream, info);
+        *info.upstream.filter_state.borrow_mut() = info.filter_state.borrow().shared_with_upstream();
         settings.log.connected(info);
         reads_begin().await;
         let cluster = Arc::clone(&upstream.cluster);
-        let traffic = RelayTraffic::new(&self.traffic, &cluster.stats, early_data.len());
+        let traffic =
+            RelayTraffic::new(&self.traffic, &cluster.stats, upstream.lease.is_some(), early_data.len());
         let options = self.relay_options(&cluster, early_data);
+        if let Some(for_client) = upstream.for_client.take() {
+            self.downstream = for_client.wrap(self.downstream);
+        }
         let end = relay(&mut self.downstream, &mut upstream.io, options, &traffic).await;
+        if let Some(trailers) = upstream.trailers.take() {
+            trailers.propagate(info);
+        }
         ending::relayed(end, info, &settings.stats, &mut self.downstream, upstream)
     }
 
@@ -122,7 +132,7 @@ impl<'a> Session<'a> {
     }
 
     /// Gets an upstream connection, and what the client has sent meanwhile.
-    async fn connect(&mut self) -> Result<(UpstreamConnection, Bytes), Unconnected> {
+    async fn connect(&mut self) -> Result<(Upstream, Bytes), Unconnected> {
         let Self { settings, info, worker, downstream, traffic, .. } = self;
         let legacy_limit = || receives_before_connect(&info.filter_state.borrow()).then_some(0);
         let limit = settings.early_data_limit.or_else(legacy_limit);
@@ -135,7 +145,9 @@ impl<'a> Session<'a> {
             let started = Instant::now();
             let outcome = tokio::select! {
                 biased;
-                outcome = connect::connect(settings, worker, info) => outcome.map_err(Unconnected::GivenUp),
+                outcome = connect::connect(settings, worker, info) => {
+                    outcome.map_err(|(why, refusal)| Unconnected::GivenUp(why, refusal))
+                }
                 error = early.until_gone(downstream, traffic) => Err(Unconnected::ClientGone(error)),
             };
             info.upstream.connection_pool_ready.set(Some(started.elapsed()));
@@ -144,7 +156,13 @@ impl<'a> Session<'a> {
         let connection = tokio::select! {
             biased;
             outcome = connecting => outcome?,
-            time = time_up => return Err(Unconnected::TimeUp(time)),
+            time = time_up => {
+                // Envoy takes the stream that is reset then for a connection that failed.
+                if settings.has_tunnel(info) && info.upstream.connection_id.get().is_some() {
+                    info.set_flag(ResponseFlag::UpstreamConnectionFailure);
+                }
+                return Err(Unconnected::TimeUp(time));
+            }
         };
         Ok((connection, early.into_bytes()))
     }
@@ -172,16 +190,4 @@ fn time_up(idle_timeout: Option<Duration>, deadline: Option<Instant>) -> impl Fu
             None => pending().await,
         }
     }
-}
-
-/// Leaves in `info` what is to be known of the upstream connection.
-fn note_upstream(connection: &UpstreamConnection, info: &StreamInfo) {
-    let upstream = &info.upstream;
-    *upstream.host.borrow_mut() = Some(connection.host.clone());
-    upstream.local_address.borrow_mut().clone_from(&connection.local_address);
-    *upstream.remote_address.borrow_mut() = Some(connection.remote_address.clone());
-    upstream.connection_id.set(Some(connection.connection_id));
-    upstream.hosts_attempted.borrow_mut().push(connection.host.clone());
-    upstream.connection_ids_attempted.borrow_mut().push(connection.connection_id);
-    *upstream.filter_state.borrow_mut() = info.filter_state.borrow().shared_with_upstream();
 }

@@ -8,14 +8,17 @@ use underpass_core::{
     build_context::{BuildContext, BuildError},
     runtime::NOTICE_RESET_WHILE_CONNECTING,
     stats::Counter,
+    stream_info::StreamInfo,
 };
 
 use crate::{
     backoff::Backoff,
     config::{HashPolicy, TcpProxy, UpstreamConnectMode},
     log::LogSettings,
+    overrides::tunneling_is_disabled,
     route::Routes,
     stats::{TcpProxyStats, always_zero},
+    tunneling::Tunnel,
     upstream::{RawTcp, UpstreamKind},
 };
 
@@ -38,7 +41,7 @@ pub(crate) struct Settings {
     pub(crate) early_data_limit: Option<usize>,
     pub(crate) notices_reset_while_connecting: bool,
     pub(crate) log: LogSettings,
-    pub(crate) upstream: Box<dyn UpstreamKind>,
+    tunnel: Option<Tunnel>,
 }
 
 impl Settings {
@@ -79,8 +82,29 @@ impl Settings {
                 .feature(NOTICE_RESET_WHILE_CONNECTING),
             early_data_limit: config.max_early_data_bytes.map(|limit| limit as usize),
             log: LogSettings::build(config, AccessLogs::build(&config.access_log, context)?, context)?,
-            upstream: Box::new(RawTcp),
+            tunnel: config
+                .tunneling_config
+                .as_ref()
+                .map(|tunneling| Tunnel::build(tunneling, context))
+                .transpose()?,
         })
+    }
+
+    /// The way upstream of a connection.
+    pub(crate) fn upstream(&self, info: &StreamInfo) -> &dyn UpstreamKind {
+        match self.tunnel_of(info) {
+            Some(tunnel) => tunnel,
+            None => &RawTcp,
+        }
+    }
+
+    /// Whether a connection goes through a tunnel.
+    pub(crate) fn has_tunnel(&self, info: &StreamInfo) -> bool {
+        self.tunnel_of(info).is_some()
+    }
+
+    fn tunnel_of(&self, info: &StreamInfo) -> Option<&Tunnel> {
+        self.tunnel.as_ref().filter(|_| !tunneling_is_disabled(&info.filter_state.borrow()))
     }
 }
 

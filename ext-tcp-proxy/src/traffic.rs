@@ -53,6 +53,8 @@ impl<'a> DownstreamTraffic<'a> {
 pub(crate) struct RelayTraffic<'a> {
     downstream: &'a DownstreamTraffic<'a>,
     cluster: &'a TrafficStats,
+    /// Whether the bytes are those of the upstream connection. Those of a tunnel are counted where they are on the wire.
+    counts_bytes: bool,
     last_read: Share,
     unwritten: Share,
     /// Bytes read from the host and not yet written to the client.
@@ -66,12 +68,14 @@ impl<'a> RelayTraffic<'a> {
     pub(crate) fn new(
         downstream: &'a DownstreamTraffic<'a>,
         cluster: &'a TrafficStats,
+        counts_bytes: bool,
         early: usize,
     ) -> Self {
         add(&downstream.info.upstream.wire_bytes_sent, early as u64);
         Self {
             downstream,
             cluster,
+            counts_bytes,
             last_read: Share::of(&cluster.upstream_cx_rx_bytes_buffered),
             unwritten: Share::of(&cluster.upstream_cx_tx_bytes_buffered),
             to_downstream: Cell::new(0),
@@ -96,13 +100,17 @@ impl Accounting for RelayTraffic<'_> {
         let info = self.downstream.info;
         add(&info.upstream.wire_bytes_received, n);
         add(&info.bytes_sent, n);
-        self.cluster.upstream_cx_rx_bytes_total.add(n);
-        self.last_read.set(n);
+        if self.counts_bytes {
+            self.cluster.upstream_cx_rx_bytes_total.add(n);
+            self.last_read.set(n);
+        }
         add(&self.to_downstream, n);
     }
 
     fn upstream_written(&self, n: u64) {
-        self.cluster.upstream_cx_tx_bytes_total.add(n);
+        if self.counts_bytes {
+            self.cluster.upstream_cx_tx_bytes_total.add(n);
+        }
         subtract(&self.to_upstream, n);
     }
 

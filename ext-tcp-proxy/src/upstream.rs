@@ -1,31 +1,83 @@
-//! How a stream of bytes gets to a host: the place where tunnelling will stand beside a plain connection.
+//! How a stream of bytes gets to a host: over a connection of its own, or through a tunnel.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use underpass_core::{
-    cluster::{Cluster, LoadBalancerContext, PoolFailure, UpstreamConnection},
+    cluster::{Cluster, ClusterInfo, ConnectionLease, LoadBalancerContext, PoolFailure, UpstreamConnection},
     connection::BoxFuture,
+    io::BoxIo,
+    stream_info::SharedStreamInfo,
+    user_space_socket::Refusal,
+    worker::Worker,
 };
+
+use crate::tunneling::{ForClient, ResponseTrailers};
 
 /// A way to a host of a cluster.
 pub(crate) trait UpstreamKind: Send + Sync {
-    /// Picks a host and opens a way to it, one attempt. Dropping the future gives up.
-    fn open<'a>(
-        &'a self,
-        cluster: &'a Rc<dyn Cluster>,
-        context: &'a LoadBalancerContext<'a>,
-    ) -> BoxFuture<'a, Result<UpstreamConnection, PoolFailure>>;
+    /// Picks a host and opens a way to it, once, and leaves in the stream's info which it is. Dropping the future gives up.
+    fn open<'a>(&'a self, attempt: Attempt<'a>) -> BoxFuture<'a, Result<Upstream, OpenFailure>>;
+}
+
+/// What an attempt is made with.
+#[derive(Clone, Copy)]
+pub(crate) struct Attempt<'a> {
+    pub(crate) worker: &'a Rc<Worker>,
+    pub(crate) cluster: &'a Rc<dyn Cluster>,
+    pub(crate) context: &'a LoadBalancerContext<'a>,
+    pub(crate) info: &'a SharedStreamInfo,
+}
+
+/// A way that is open.
+pub(crate) struct Upstream {
+    pub(crate) io: BoxIo,
+    pub(crate) cluster: Arc<ClusterInfo>,
+    /// Keeps a connection counted that belongs to this stream alone. A pool keeps its connections counted itself, and
+    /// counts the bytes on them.
+    pub(crate) lease: Option<Box<dyn ConnectionLease>>,
+    /// Makes the client's side end as the tunnel does, where that is not as the relay has it.
+    pub(crate) for_client: Option<ForClient>,
+    /// Those of a tunnel's answer, if they are to be left in the filter state.
+    pub(crate) trailers: Option<ResponseTrailers>,
+}
+
+/// Why there is no way.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenFailure {
+    /// There is no connection.
+    #[error(transparent)]
+    Pool(#[from] PoolFailure),
+    /// There is one, but no tunnel came about. What is to be known of the connection stands in the stream's info.
+    #[error("{}", .reason.as_deref().unwrap_or("the tunnel's stream was reset"))]
+    Tunnel {
+        /// For `%UPSTREAM_TRANSPORT_FAILURE_REASON%`: `tunnel_response:403`.
+        reason: Option<String>,
+        /// For the hop before this one: what the proxy answered.
+        refusal: Option<Refusal>,
+    },
 }
 
 /// A connection that carries the bytes as they are.
 pub(crate) struct RawTcp;
 
 impl UpstreamKind for RawTcp {
-    fn open<'a>(
-        &'a self,
-        cluster: &'a Rc<dyn Cluster>,
-        context: &'a LoadBalancerContext<'a>,
-    ) -> BoxFuture<'a, Result<UpstreamConnection, PoolFailure>> {
-        cluster.open_tcp(context)
+    fn open<'a>(&'a self, attempt: Attempt<'a>) -> BoxFuture<'a, Result<Upstream, OpenFailure>> {
+        Box::pin(async move {
+            let connection = attempt.cluster.open_tcp(attempt.context).await?;
+            note(&connection, attempt.info);
+            let UpstreamConnection { io, cluster, lease, .. } = connection;
+            Ok(Upstream { io, cluster, lease: Some(lease), for_client: None, trailers: None })
+        })
     }
+}
+
+/// Leaves in `info` what is to be known of a connection.
+fn note(connection: &UpstreamConnection, info: &SharedStreamInfo) {
+    let upstream = &info.upstream;
+    *upstream.host.borrow_mut() = Some(Arc::clone(&connection.host));
+    upstream.local_address.borrow_mut().clone_from(&connection.local_address);
+    *upstream.remote_address.borrow_mut() = Some(connection.remote_address.clone());
+    upstream.connection_id.set(Some(connection.connection_id));
+    upstream.hosts_attempted.borrow_mut().push(Arc::clone(&connection.host));
+    upstream.connection_ids_attempted.borrow_mut().push(connection.connection_id);
 }

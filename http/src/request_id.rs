@@ -7,8 +7,10 @@ mod uuid;
 use std::{fmt, sync::Arc};
 
 use http::HeaderMap;
+use serde::Deserialize;
 use underpass_core::{
     build_context::{BuildContext, BuildError},
+    config::TypedConfig,
     extension::{Category, typetag},
 };
 
@@ -23,6 +25,14 @@ pub trait RequestIdExtensionConfig: fmt::Debug + Send + Sync {
 
 impl Category for dyn RequestIdExtensionConfig {
     const NAME: &'static str = "request id extension";
+}
+
+/// `envoy.extensions.filters.network.http_connection_manager.v3.RequestIDExtension`: which of them, where one can be chosen.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct RequestIdExtensionChoice {
+    /// The extension.
+    pub typed_config: Option<TypedConfig<dyn RequestIdExtensionConfig>>,
 }
 
 /// What makes request ids, shared by all workers.

@@ -235,9 +235,14 @@ pub(super) async fn tunnel(
         exchange(client, hold, head, Body::empty()).await?;
     let status = response.status();
     let accepted = if connects { status.is_success() } else { status == StatusCode::SWITCHING_PROTOCOLS };
+    if connects {
+        // It ends with the tunnel, or with the refusal: the request itself has no end.
+        client.use_up();
+        client.connection.note_ended_with_request();
+    }
     if !accepted {
         let response = with_body(client, hold, response, request_done);
-        return Ok(Established { response, io: None, trailers: Trailers::default() });
+        return Ok(Established { response, io: None, ended: false, trailers: Trailers::default() });
     }
     // hyper is done with the connection at once; whatever it says, the bytes are ours.
     poll_fn(|cx| {
@@ -251,7 +256,12 @@ pub(super) async fn tunnel(
     }
     client.use_up();
     let io = Box::new(super::metered::Held::new(client.into_io(), hold));
-    Ok(Established { response: response.map(|_| Body::empty()), io: Some(io), trailers: Trailers::default() })
+    Ok(Established {
+        response: response.map(|_| Body::empty()),
+        io: Some(io),
+        ended: false,
+        trailers: Trailers::default(),
+    })
 }
 
 fn remove_framing(headers: &mut HeaderMap) {

@@ -81,16 +81,17 @@ pub(super) async fn tunnel(
         let _ = stream.send_data(bytes::Bytes::new(), true);
         let guard = Guard { _hold: hold, upload: None };
         let response = answer.map(|stream| Body::http2(stream, Some(Box::new(guard))));
-        return Ok(Established { response, io: None, trailers: Trailers::default() });
+        return Ok(Established { response, io: None, ended: false, trailers: Trailers::default() });
     }
     if let Some(upgrade) = upgrade {
         as_upgraded(&mut answer, upgrade);
     }
     let (parts, recv) = answer.into_parts();
+    let ended = recv.is_end_stream();
     let io = H2StreamIo::new(stream, recv, Some(Box::new(hold)));
     let trailers = Rc::clone(io.trailers());
     let response = http::Response::from_parts(parts, Body::empty());
-    Ok(Established { response, io: Some(Box::new(io)), trailers })
+    Ok(Established { response, io: Some(Box::new(io)), ended, trailers })
 }
 
 /// The answer to an extended CONNECT in the form of HTTP/1, which everybody but the codecs deals with.

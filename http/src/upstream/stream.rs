@@ -57,6 +57,8 @@ pub struct Established {
     /// The tunnel: after a 2xx to a CONNECT, or a 101. It counts its wire bytes into the cluster's stats itself; dropping
     /// it unfinished resets the stream.
     pub io: Option<BoxIo>,
+    /// Whether the peer's direction ended with the head of the answer.
+    pub ended: bool,
     /// Trailers that end the tunnel's stream (HTTP/2 only).
     pub trailers: Trailers,
 }
