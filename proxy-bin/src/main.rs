@@ -13,6 +13,7 @@ use underpass_ext_access_logger_stream as _;
 use underpass_ext_bootstrap_internal_listener as _;
 use underpass_ext_client_envoy_internal as _;
 use underpass_ext_http_buffer as _;
+use underpass_ext_http_connection_manager as _;
 use underpass_ext_http_cors as _;
 use underpass_ext_http_fault as _;
 use underpass_ext_http_header_mutation as _;

@@ -26,6 +26,10 @@ const OURS: &[(&str, &str)] = &[
     ("filters.network.connection_limit.v3.ConnectionLimit", "underpass-ext-network-connection-limit"),
     ("filters.network.direct_response.v3.Config", "underpass-ext-network-direct-response"),
     ("filters.network.echo.v3.Echo", "underpass-ext-network-echo"),
+    (
+        "filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "underpass-ext-http-connection-manager",
+    ),
     ("filters.network.set_filter_state.v3.Config", "underpass-ext-network-set-filter-state"),
     ("filters.network.tcp_proxy.v3.TcpProxy", "underpass-ext-tcp-proxy"),
     ("request_id.uuid.v3.UuidRequestIdConfig", "underpass-http"),

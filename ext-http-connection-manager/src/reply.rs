@@ -1,0 +1,61 @@
+//! Answers: those that are given without asking a filter, and what every answer gets before it is sent.
+
+use std::{
+    cell::{Cell, RefCell},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use underpass_http::{Body, Response};
+
+/// The value of `date`, made once a second.
+#[derive(Default)]
+pub(crate) struct DateCache {
+    second: Cell<u64>,
+    value: RefCell<Option<HeaderValue>>,
+}
+
+impl DateCache {
+    pub(crate) fn now(&self) -> HeaderValue {
+        let second = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let mut value = self.value.borrow_mut();
+        if let Some(value) = &*value
+            && self.second.get() == second
+        {
+            return value.clone();
+        }
+        self.second.set(second);
+        let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second));
+        let made = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""));
+        *value = Some(made.clone());
+        made
+    }
+}
+
+/// An answer with a text.
+pub(crate) fn plain(status: StatusCode, body: &'static str) -> Response {
+    let mut response = Response::new(Body::full(body));
+    *response.status_mut() = status;
+    if !body.is_empty() {
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    }
+    response
+}
+
+/// What a codec's refusal says to the client.
+pub(crate) fn refusal_text(status: StatusCode) -> &'static str {
+    status.canonical_reason().unwrap_or("")
+}
+
+/// Takes out of an answer what is about the upstream connection only (RFC 9110, section 7.6.1).
+pub(crate) fn remove_hop_headers(headers: &mut HeaderMap, keeps_upgrade: bool) {
+    if !keeps_upgrade {
+        headers.remove(header::CONNECTION);
+        headers.remove(header::UPGRADE);
+    }
+    headers.remove(header::TRANSFER_ENCODING);
+    headers.remove("keep-alive");
+    headers.remove("proxy-connection");
+}

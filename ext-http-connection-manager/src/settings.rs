@@ -1,0 +1,104 @@
+//! What the configuration comes to.
+
+use std::{sync::Arc, time::Duration};
+
+use http::HeaderValue;
+use underpass_core::{
+    access_log::AccessLogs,
+    build_context::{BuildContext, BuildError},
+    runtime::TUNNEL_HALF_CLOSE,
+    stats::Counter,
+};
+use underpass_http::{
+    downstream::{self, CodecStats, ServerOptions},
+    filter::{FilterChain, HttpFilterContext},
+    protocol_options::{CommonSettings, Http1Settings, Http2Settings},
+    route::RouteTable,
+};
+
+use crate::{
+    config::{CodecType, HttpConnectionManager},
+    stats::{ListenerStats, ManagerStats, always_zero},
+    upgrade::Upgrades,
+};
+
+/// What the configuration comes to; shared by all workers.
+pub(crate) struct Settings {
+    pub(crate) codec: ServerOptions,
+    pub(crate) common: CommonSettings,
+    pub(crate) stats: ManagerStats,
+    pub(crate) listener_stats: ListenerStats,
+    pub(crate) logs: AccessLogs,
+    pub(crate) routes: Arc<RouteTable>,
+    pub(crate) filters: FilterChain,
+    pub(crate) upgrades: Upgrades,
+    pub(crate) server_name: HeaderValue,
+    pub(crate) stream_idle_timeout: Option<Duration>,
+    pub(crate) request_timeout: Option<Duration>,
+    pub(crate) request_headers_timeout: Option<Duration>,
+    pub(crate) drain_timeout: Duration,
+    _always_zero: Vec<Counter>,
+}
+
+impl Settings {
+    pub(crate) fn build(
+        config: &HttpConnectionManager,
+        context: &BuildContext<'_>,
+    ) -> Result<Self, BuildError> {
+        config.validate(context)?;
+        let path = context.path();
+        let stat_prefix = format!("http.{}.", config.stat_prefix.as_str());
+        let scope = context.server.stats.scope(&stat_prefix);
+        let filter_context = HttpFilterContext { build: context, name: "", stat_prefix: &stat_prefix };
+        let routes = RouteTable::build(&config.route_config, &path.field("route_config"), &filter_context)?;
+        let filters = path.field("http_filters");
+        let filters = FilterChain::build(&config.http_filters, &filters, "http", &stat_prefix, context)?;
+        let common = CommonSettings::new(&config.common_http_protocol_options);
+        let server_name = HeaderValue::from_str(config.server_name_or_default())
+            .map_err(|_| context.error_at("server_name", "is no value of a header"))?;
+        Ok(Self {
+            codec: codec_options(config, &common, context)?,
+            common,
+            stats: ManagerStats::new(&scope),
+            listener_stats: ListenerStats::new(&context.scope.scope(&stat_prefix)),
+            logs: AccessLogs::build(&config.access_log, context)?,
+            routes,
+            filters,
+            upgrades: Upgrades::build(&config.upgrade_configs, &stat_prefix, context)?,
+            server_name,
+            stream_idle_timeout: config.stream_idle_timeout_or_default(),
+            request_timeout: config.request_timeout_if_any(),
+            request_headers_timeout: config.request_headers_timeout_if_any(),
+            drain_timeout: config.drain_timeout_or_default(),
+            _always_zero: always_zero(&scope),
+        })
+    }
+}
+
+/// What codecs are told.
+fn codec_options(
+    config: &HttpConnectionManager,
+    common: &CommonSettings,
+    context: &BuildContext<'_>,
+) -> Result<ServerOptions, BuildError> {
+    let path = context.path();
+    let stream_error = config.stream_error_on_invalid_http_message.unwrap_or(false);
+    let http1 = path.field("http_protocol_options");
+    let http2 = path.field("http2_protocol_options");
+    Ok(ServerOptions {
+        codec: match config.codec_type {
+            CodecType::Auto | CodecType::Http3 => downstream::CodecType::Auto,
+            CodecType::Http1 => downstream::CodecType::Http1,
+            CodecType::Http2 => downstream::CodecType::Http2,
+        },
+        max_headers_bytes: config.max_request_headers_bytes(),
+        max_headers_count: common.max_headers_count,
+        underscores: common.headers_with_underscores_action,
+        proxy_100_continue: config.proxy_100_continue,
+        delayed_close_timeout: config.delayed_close_timeout_or_default(),
+        tunnel_half_close: context.server.runtime.snapshot().feature(TUNNEL_HALF_CLOSE),
+        http1: Http1Settings::build(&config.http_protocol_options, stream_error, &http1)?,
+        http2: Http2Settings::build(&config.http2_protocol_options, stream_error, &http2, context)?,
+        ..ServerOptions::new(CodecStats::new(&context.server.stats))
+    })
+}

@@ -1,0 +1,524 @@
+//! HTTP/1: one request after the other on a connection.
+//!
+//! The codec owns the connection: it alone reads and writes. While a request is served it goes on reading, into the
+//! request's body as long as that has room, and then for the client's end, which in Envoy ends the exchange.
+
+mod body;
+mod encode;
+mod head;
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::BytesMut;
+use http::{HeaderMap, Response, Version, header};
+use http_body::{Body as _, Frame};
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use underpass_core::io::{BoxIo, Prefixed};
+
+use self::{
+    body::{BodySender, Decoded, Decoder},
+    encode::{BodyFraming, RequestFacts, WriteBuffer},
+    head::{Framing, HeadReader, ParsedHead},
+};
+use super::{DownstreamReset, Exchange, Refusal, RequestHandler, ServerOptions};
+use crate::{Body, tunnel::Tunnel};
+
+/// How much is read at once.
+const READ_SIZE: usize = 8 * 1024;
+/// How much of the next requests is read while one is served.
+const READ_AHEAD: usize = 64 * 1024;
+
+/// Serves a connection; `read` was read off it before.
+pub(super) async fn serve<H: RequestHandler>(
+    read: BytesMut,
+    io: BoxIo,
+    options: &ServerOptions,
+    handler: &H,
+) {
+    let mut connection =
+        Connection { io, read, write: WriteBuffer::default(), ended: false, options, handler };
+    let mut heads = HeadReader::default();
+    loop {
+        match connection.serve_one(&mut heads).await {
+            Next::Request => {}
+            Next::End => return,
+            Next::Close => return connection.linger().await,
+            Next::Tunnel(exchange, tunnel) => return connection.tunnel(&exchange, tunnel).await,
+        }
+    }
+}
+
+/// What follows an exchange.
+enum Next<E> {
+    Request,
+    End,
+    /// Nothing more is read; what waits to be written is written.
+    Close,
+    Tunnel(Rc<E>, Tunnel),
+}
+
+struct Connection<'a, H> {
+    io: BoxIo,
+    read: BytesMut,
+    write: WriteBuffer,
+    /// The client has ended its side.
+    ended: bool,
+    options: &'a ServerOptions,
+    handler: &'a H,
+}
+
+/// Why an exchange cannot go on.
+enum Broken {
+    /// The client is gone.
+    Gone,
+    /// What it sends is no HTTP.
+    Framing,
+    /// Its time is up; with what to answer.
+    Expired(Option<crate::Response>),
+}
+
+/// What of a request is still to come.
+struct Incoming {
+    decoder: Decoder,
+    sender: Option<BodySender>,
+    /// A CONNECT or an upgrade, behind which the bytes of a tunnel come.
+    is_tunnel: bool,
+    complete: bool,
+}
+
+impl<H: RequestHandler> Connection<'_, H> {
+    async fn serve_one(&mut self, heads: &mut HeadReader) -> Next<H::Exchange> {
+        if !self.first_byte().await {
+            return Next::End;
+        }
+        let exchange = self.handler.begin();
+        let parsed = match self.head(heads, &exchange).await {
+            Ok(Ok(parsed)) => parsed,
+            Ok(Err(refusal)) => return self.refuse(&*exchange, refusal).await,
+            Err(Broken::Expired(Some(answer))) => return self.answer_and_close(&*exchange, answer).await,
+            Err(_) => {
+                exchange.reset(DownstreamReset::Disconnected);
+                return Next::End;
+            }
+        };
+        exchange.head_received(parsed.size);
+        if !parsed.keep_alive {
+            exchange.last_request();
+        }
+        self.exchange(&exchange, parsed).await
+    }
+
+    /// Waits for the first byte of a request.
+    async fn first_byte(&mut self) -> bool {
+        if self.read.is_empty() {
+            // An idle connection keeps no buffer.
+            self.read = BytesMut::new();
+        }
+        poll_fn(|cx| {
+            if !self.read.is_empty() {
+                return Poll::Ready(true);
+            }
+            if let Poll::Ready(read) = self.poll_read(cx) {
+                return Poll::Ready(read.is_ok_and(|n| n > 0));
+            }
+            self.handler.poll_closing(cx).map(|_| false)
+        })
+        .await
+    }
+
+    /// Reads a head.
+    async fn head(
+        &mut self,
+        heads: &mut HeadReader,
+        exchange: &Rc<H::Exchange>,
+    ) -> Result<Result<ParsedHead, Refusal>, Broken> {
+        loop {
+            match heads.read(&mut self.read, self.options) {
+                Ok(Some(parsed)) => return Ok(Ok(parsed)),
+                Ok(None) => {}
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+            poll_fn(|cx| {
+                if let Poll::Ready(read) = self.poll_read(cx) {
+                    return Poll::Ready(read.ok().filter(|n| *n > 0).map(drop).ok_or(Broken::Gone));
+                }
+                exchange.poll_expired(cx).map(|answer| Err(Broken::Expired(answer)))
+            })
+            .await?;
+        }
+    }
+
+    async fn exchange(&mut self, exchange: &Rc<H::Exchange>, parsed: ParsedHead) -> Next<H::Exchange> {
+        let ParsedHead { mut head, framing, keep_alive, expects_continue, .. } = parsed;
+        let facts = RequestFacts::new(&head.method, head.version);
+        if expects_continue && !self.options.proxy_100_continue {
+            head.headers.remove(header::EXPECT);
+            self.write.put_continue();
+            exchange.continued();
+        }
+        let (mut incoming, body) =
+            self.take_body(framing, facts.is_connect || asks_for_upgrade(&head.headers));
+        if incoming.complete {
+            exchange.request_complete();
+        }
+        let buffered = incoming.sender.is_none() && !incoming.complete;
+        let answer = {
+            let mut serving = pin!(exchange.serve(head, body));
+            let mut asked = false;
+            poll_fn(|cx| {
+                if let Poll::Ready(answer) = serving.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(answer));
+                }
+                if !asked && buffered {
+                    // As in Envoy, the body comes after the head has been dealt with.
+                    incoming.complete = true;
+                    exchange.data_received(
+                        usize::try_from(incoming.decoder.remaining().unwrap_or(0)).unwrap_or(0),
+                    );
+                    exchange.request_complete();
+                }
+                asked = true;
+                if let Poll::Ready(broken) = self.poll_incoming(cx, &mut incoming, &**exchange) {
+                    return Poll::Ready(Err(broken));
+                }
+                match self.poll_flush(cx) {
+                    Poll::Ready(Err(_)) => Poll::Ready(Err(Broken::Gone)),
+                    _ => Poll::Pending,
+                }
+            })
+            .await
+        };
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(Broken::Framing) => {
+                incoming.fail();
+                return self.refuse(&**exchange, Refusal::bad_request("http1.codec_error")).await;
+            }
+            Err(_) => {
+                incoming.fail();
+                exchange.reset(DownstreamReset::Disconnected);
+                return Next::End;
+            }
+        };
+        let (parts, body) = answer.into_parts();
+        let head = Response::from_parts(parts, ());
+        match body.into_tunnel() {
+            Ok(tunnel) => {
+                let (_, size) = self.write.put_head(&head, true, facts, self.options.http1.proper_case_words);
+                exchange.head_sent(size);
+                let flushed = poll_fn(|cx| match self.poll_flush(cx) {
+                    Poll::Ready(outcome) => Poll::Ready(outcome.is_ok()),
+                    Poll::Pending => exchange.poll_expired(cx).map(|_| false),
+                });
+                if !flushed.await {
+                    exchange.reset(DownstreamReset::Disconnected);
+                    return Next::End;
+                }
+                Next::Tunnel(Rc::clone(exchange), tunnel)
+            }
+            Err(body) => self.answer(exchange, head, body, facts, incoming, keep_alive).await,
+        }
+    }
+
+    /// The body of a request whose head was just taken off the buffer.
+    fn take_body(&mut self, framing: Framing, is_tunnel: bool) -> (Incoming, Body) {
+        let decoder = Decoder::new(framing);
+        let mut incoming = Incoming { decoder, sender: None, is_tunnel, complete: false };
+        match framing {
+            Framing::None => {
+                // What follows a CONNECT or an upgrade belongs to it, so it is never complete before its answer.
+                incoming.complete = !is_tunnel;
+                (incoming, Body::empty())
+            }
+            Framing::Length(length) if length <= self.read.len() as u64 => {
+                let length = usize::try_from(length).unwrap_or(self.read.len());
+                (incoming, Body::full(self.read.split_to(length).freeze()))
+            }
+            _ => {
+                let (sender, receiver) = body::channel(incoming.decoder.remaining());
+                incoming.sender = Some(sender);
+                (incoming, Body::boxed(receiver))
+            }
+        }
+    }
+
+    async fn answer(
+        &mut self,
+        exchange: &Rc<H::Exchange>,
+        head: Response<()>,
+        body: Body,
+        facts: RequestFacts,
+        mut incoming: Incoming,
+        keep_alive: bool,
+    ) -> Next<H::Exchange> {
+        let format = self.options.http1.proper_case_words;
+        let (mut framing, size) = self.write.put_head(&head, !body.is_end_stream(), facts, format);
+        exchange.head_sent(size);
+        let mut close = !keep_alive || framing == BodyFraming::UntilClose || closes(head.headers());
+        let until_close = framing == BodyFraming::UntilClose;
+        let sends_trailers = self.options.http1.enable_trailers && facts.version != Version::HTTP_10;
+        let mut body = pin!(body);
+        let mut done = false;
+        let sent = poll_fn(|cx| {
+            loop {
+                let mut starved = false;
+                while !done && !self.write.has_enough() {
+                    let frame = match body.as_mut().poll_frame(cx) {
+                        Poll::Pending => {
+                            starved = true;
+                            break;
+                        }
+                        Poll::Ready(None) => None,
+                        Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(Broken::Expired(None))),
+                        Poll::Ready(Some(Ok(frame))) => Some(frame),
+                    };
+                    let as_promised = match frame.map(Frame::into_data) {
+                        Some(Ok(data)) => {
+                            exchange.data_sent(data.len());
+                            self.write.put_data(data, &mut framing)
+                        }
+                        end => {
+                            let trailers = end.and_then(|end| end.err()?.into_trailers().ok());
+                            if let Some(trailers) = &trailers {
+                                exchange.trailers_sent(trailers);
+                            }
+                            done = true;
+                            let trailers = trailers.as_ref().filter(|_| sends_trailers);
+                            let as_promised = self.write.put_end(trailers, framing, format);
+                            if as_promised {
+                                exchange.response_complete();
+                            }
+                            as_promised
+                        }
+                    };
+                    if !as_promised {
+                        return Poll::Ready(Err(Broken::Expired(None)));
+                    }
+                }
+                match self.poll_flush(cx) {
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Gone)),
+                    Poll::Ready(Ok(())) if done => return Poll::Ready(Ok(())),
+                    Poll::Ready(Ok(())) if !starved => {}
+                    _ => break,
+                }
+            }
+            if let Poll::Ready(broken) = self.poll_incoming(cx, &mut incoming, &**exchange) {
+                return Poll::Ready(Err(broken));
+            }
+            exchange.poll_expired(cx).map(|_| Err(Broken::Expired(None)))
+        })
+        .await;
+        if let Err(broken) = sent {
+            incoming.fail();
+            exchange.reset(match broken {
+                Broken::Gone => DownstreamReset::Disconnected,
+                Broken::Framing => DownstreamReset::ProtocolError("http1.codec_error"),
+                Broken::Expired(_) => DownstreamReset::Local,
+            });
+            if let Broken::Expired(_) = broken {
+                self.abort(until_close).await;
+            }
+            return Next::End;
+        }
+        close |= !incoming.complete || self.ended;
+        if close { Next::Close } else { Next::Request }
+    }
+
+    /// Ends the connection in the middle of an answer, so that the client sees that it is not whole.
+    async fn abort(&mut self, until_close: bool) {
+        let limit = self.options.delayed_close_timeout.unwrap_or_default();
+        let _ = tokio::time::timeout(limit, poll_fn(|cx| self.poll_flush(cx))).await;
+        if until_close {
+            self.io.reset();
+        }
+    }
+
+    /// Hands the connection to a tunnel, with what the client has sent already.
+    async fn tunnel(self, exchange: &Rc<H::Exchange>, tunnel: Tunnel) {
+        let Self { io, read, .. } = self;
+        let io: BoxIo = if read.is_empty() { io } else { Box::new(Prefixed::with_prefix(read, io)) };
+        let mut running = tunnel.run(io);
+        let expired = poll_fn(|cx| match running.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(false),
+            Poll::Pending => exchange.poll_expired(cx).map(|_| true),
+        });
+        if expired.await {
+            exchange.reset(DownstreamReset::Local);
+        } else {
+            exchange.response_complete();
+        }
+    }
+
+    /// Reads what comes while a request is served: its body, and then the client's end.
+    fn poll_incoming(
+        &mut self,
+        cx: &mut Context<'_>,
+        incoming: &mut Incoming,
+        exchange: &H::Exchange,
+    ) -> Poll<Broken> {
+        loop {
+            if let Some(sender) = &incoming.sender {
+                loop {
+                    if incoming.complete {
+                        break;
+                    }
+                    if sender.poll_room(cx, self.options.buffer_limit).is_pending() {
+                        return Poll::Pending;
+                    }
+                    match incoming.decoder.decode(&mut self.read) {
+                        Err(_) => return Poll::Ready(Broken::Framing),
+                        Ok(Decoded::Nothing) => break,
+                        Ok(Decoded::Data(data)) => {
+                            exchange.data_received(data.len());
+                            sender.send(data);
+                        }
+                        Ok(Decoded::End(trailers)) => {
+                            incoming.complete = true;
+                            exchange.request_complete();
+                            sender.end(trailers.filter(|_| self.options.http1.enable_trailers));
+                        }
+                    }
+                }
+            }
+            if self.read.len() >= READ_AHEAD || self.ended && self.keeps_end(incoming) {
+                return Poll::Pending;
+            }
+            match ready!(self.poll_read(cx)) {
+                Ok(n) if n > 0 => {}
+                Ok(_) if self.keeps_end(incoming) => {}
+                _ => return Poll::Ready(Broken::Gone),
+            }
+        }
+    }
+
+    /// Whether the end of the client's side is left to a tunnel. In Envoy it ends the exchange.
+    fn keeps_end(&self, incoming: &Incoming) -> bool {
+        incoming.is_tunnel && self.options.tunnel_half_close
+    }
+
+    async fn refuse(&mut self, exchange: &H::Exchange, refusal: Refusal) -> Next<H::Exchange> {
+        let answer = exchange.refuse(refusal);
+        self.answer_and_close(exchange, answer).await
+    }
+
+    /// Sends an answer of this proxy's own, and ends the connection.
+    async fn answer_and_close(
+        &mut self,
+        exchange: &H::Exchange,
+        answer: crate::Response,
+    ) -> Next<H::Exchange> {
+        let (parts, body) = answer.into_parts();
+        let head = Response::from_parts(parts, ());
+        let facts = RequestFacts { is_head: false, is_connect: false, version: Version::HTTP_11 };
+        let format = self.options.http1.proper_case_words;
+        let (mut framing, size) = self.write.put_head(&head, !body.is_end_stream(), facts, format);
+        exchange.head_sent(size);
+        let mut body = pin!(body);
+        // A body of this proxy's own is there at once.
+        let data = poll_fn(|cx| Poll::Ready(body.as_mut().poll_frame(cx))).await;
+        if let Poll::Ready(Some(Ok(frame))) = data
+            && let Ok(data) = frame.into_data()
+        {
+            exchange.data_sent(data.len());
+            self.write.put_data(data, &mut framing);
+        }
+        exchange.response_complete();
+        Next::Close
+    }
+
+    /// Writes what waits, ends this side, and gives the client some time to end its own: a connection that is closed with
+    /// unread bytes is reset, and the reset may overtake the answer.
+    async fn linger(&mut self) {
+        let Some(limit) = self.options.delayed_close_timeout else {
+            let _ = poll_fn(|cx| self.poll_flush(cx)).await;
+            return;
+        };
+        let mut time = pin!(tokio::time::sleep(limit));
+        let mut flushed = false;
+        poll_fn(|cx| {
+            if !flushed {
+                match self.poll_flush(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Pending => return time.as_mut().poll(cx),
+                }
+                flushed = true;
+            }
+            if let Poll::Ready(Err(_)) = Pin::new(&mut self.io).poll_shutdown(cx) {
+                return Poll::Ready(());
+            }
+            loop {
+                self.read.clear();
+                match self.poll_read(cx) {
+                    Poll::Ready(Ok(n)) if n > 0 => {}
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => break,
+                }
+            }
+            let expired = time.as_mut().poll(cx);
+            if expired.is_ready() {
+                self.handler.delayed_close_expired();
+            }
+            expired
+        })
+        .await;
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.ended {
+            return Poll::Ready(Ok(0));
+        }
+        let n = if self.read.is_empty() && self.io.lends_bytes() {
+            let bytes = ready!(self.io.poll_read_bytes(cx, READ_AHEAD))
+                .inspect_err(|_| self.handler.client_closed())?;
+            self.read = BytesMut::from(bytes);
+            self.read.len()
+        } else {
+            self.read.reserve(READ_SIZE);
+            let read = ready!(pin!(self.io.read_buf(&mut self.read)).poll(cx));
+            read.inspect_err(|_| self.handler.client_closed())?
+        };
+        if n == 0 {
+            self.ended = true;
+            self.handler.client_closed();
+        }
+        self.handler.transferred(n, 0);
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let handler = self.handler;
+        self.write.poll_flush(&mut self.io, cx, |n| handler.transferred(0, n))
+    }
+}
+
+impl Incoming {
+    /// Tells the body that the rest will not come.
+    fn fail(&self) {
+        if let Some(sender) = &self.sender {
+            sender.fail();
+        }
+    }
+}
+
+/// Whether what follows a request is not for HTTP. An upgrade to HTTP/2 is ignored, as in Envoy.
+fn asks_for_upgrade(headers: &HeaderMap) -> bool {
+    let Some(kind) = headers.get(header::UPGRADE) else { return false };
+    let connection = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    !kind.as_bytes().eq_ignore_ascii_case(b"h2c")
+        && connection.map(<[u8]>::trim_ascii).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
+}
+
+/// Whether an answer says that it is the last one.
+fn closes(headers: &HeaderMap) -> bool {
+    headers.get(header::CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
+}

@@ -1,0 +1,132 @@
+//! HTTP/2: many requests at a time on a connection, by the `h2` crate.
+//!
+//! All streams of a connection run in its task: what is polled is only what was woken, what they write leaves in one go, and
+//! they end with it, however that comes about.
+
+mod body;
+mod counted;
+mod keepalive;
+mod stream;
+
+use std::{cell::Cell, future::poll_fn, task::Poll};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use h2::{Reason, server};
+use underpass_core::io::{BoxIo, Prefixed};
+
+use self::{counted::Counted, keepalive::Keepalive, stream::serve_stream};
+use super::{Closing, DownstreamReset, RequestHandler, ServerOptions};
+
+/// RFC 9113, section 6.5.2.
+const MIN_FRAME_SIZE: u32 = 1 << 14;
+const MAX_FRAME_SIZE: u32 = (1 << 24) - 1;
+
+/// Serves a connection; `read` was read off it before.
+pub(super) async fn serve<H: RequestHandler>(
+    read: BytesMut,
+    io: BoxIo,
+    options: &ServerOptions,
+    handler: &H,
+) {
+    let io: BoxIo = if read.is_empty() { io } else { Box::new(Prefixed::with_prefix(read, io)) };
+    let mut handshake = std::pin::pin!(builder(options).handshake::<_, Bytes>(Counted::new(io, handler)));
+    let shaken = poll_fn(|cx| match handshake.as_mut().poll(cx) {
+        Poll::Ready(shaken) => Poll::Ready(Some(shaken)),
+        Poll::Pending => handler.poll_closing(cx).map(|_| None),
+    });
+    let mut connection = match shaken.await {
+        Some(Ok(connection)) => connection,
+        Some(Err(error)) => return note_error(&error, options, handler),
+        None => return,
+    };
+    let ending = Cell::new(None);
+    let mut streams = FuturesUnordered::new();
+    let mut keepalive = Keepalive::new(options.http2.keepalive.as_ref(), connection.ping_pong());
+    let mut leaving = false;
+    let end = poll_fn(|cx| {
+        loop {
+            match connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    streams.push(serve_stream(handler.begin(), request, respond, options, &ending));
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(error)),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => break,
+            }
+        }
+        while let Poll::Ready(Some(())) = streams.poll_next_unpin(cx) {}
+        if keepalive.poll_expired(cx).is_ready() {
+            options.stats.http2.keepalive_timeout.inc();
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(closing) = handler.poll_closing(cx)
+            && !leaving
+        {
+            options.stats.http2.goaway_sent.inc();
+            match closing {
+                Closing::Now => {
+                    leaving = true;
+                    connection.abrupt_shutdown(Reason::NO_ERROR);
+                }
+                Closing::Graceful => {
+                    leaving = true;
+                    connection.graceful_shutdown();
+                }
+            }
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    })
+    .await;
+    if let Some(error) = &end {
+        note_error(error, options, handler);
+        ending.set(Some(if error.is_io() || error.is_remote() {
+            DownstreamReset::Disconnected
+        } else {
+            DownstreamReset::ProtocolError("http2.violation.of.messaging.rule")
+        }));
+    } else {
+        ending.set(Some(DownstreamReset::Disconnected));
+    }
+    drop(streams);
+}
+
+fn builder(options: &ServerOptions) -> server::Builder {
+    let http2 = &options.http2;
+    let mut builder = server::Builder::new();
+    builder
+        .header_table_size(http2.hpack_table_size)
+        .max_concurrent_streams(http2.max_concurrent_streams)
+        .initial_window_size(http2.initial_stream_window_size)
+        .initial_connection_window_size(http2.initial_connection_window_size)
+        .max_header_list_size(
+            http2
+                .max_header_list_size
+                .unwrap_or(u32::try_from(options.max_headers_bytes).unwrap_or(u32::MAX)),
+        )
+        .max_send_buffer_size(options.buffer_limit.clamp(64 * 1024, 1024 * 1024));
+    if let Some(size) = http2.max_frame_size {
+        builder.max_frame_size(size.clamp(MIN_FRAME_SIZE, MAX_FRAME_SIZE));
+    }
+    if http2.allow_connect {
+        builder.enable_connect_protocol();
+    }
+    builder
+}
+
+/// Counts how a connection ended that its client broke.
+fn note_error<H: RequestHandler>(error: &h2::Error, options: &ServerOptions, handler: &H) {
+    if error.is_io() || error.is_remote() {
+        return;
+    }
+    let stats = &options.stats.http2;
+    options.stats.http2.goaway_sent.inc();
+    if error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
+        stats.inbound_empty_frames_flood.inc();
+        handler.protocol_error("http2.inbound_empty_frames_flood");
+    } else {
+        stats.rx_messaging_error.inc();
+        handler.protocol_error("http2.violation.of.messaging.rule");
+    }
+}

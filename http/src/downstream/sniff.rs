@@ -1,0 +1,44 @@
+//! Finds out whether a client speaks HTTP/2: its connections begin with a preface that no HTTP/1 request has.
+//!
+//! As in Envoy, the first bytes decide: what is no beginning of the preface is HTTP/1.
+
+use std::{future::poll_fn, task::Poll};
+
+use bytes::BytesMut;
+use underpass_core::io::{BoxIo, Prefixed};
+
+use super::{Closing, RequestHandler};
+
+/// RFC 9113, section 3.4.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What was read, the connection, and whether it is HTTP/2; none if it ended before it had said anything.
+pub(super) async fn sniff<H: RequestHandler>(io: BoxIo, handler: &H) -> Option<(BytesMut, BoxIo, bool)> {
+    let mut stream = Prefixed::new(io);
+    loop {
+        let filled = poll_fn(|cx| {
+            if let Poll::Ready(filled) = stream.poll_fill(cx, 16 * 1024) {
+                return Poll::Ready(filled.ok().filter(|n| *n > 0));
+            }
+            match handler.poll_closing(cx) {
+                Poll::Ready(Closing::Now | Closing::Graceful) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        let ended = filled.await.is_none();
+        let seen = stream.buffered();
+        let compared = seen.len().min(PREFACE.len());
+        let decided = if seen[..compared] != PREFACE[..compared] {
+            Some(false)
+        } else if compared == PREFACE.len() {
+            Some(true)
+        } else {
+            // A piece of the preface is no request of HTTP/1 either, but its codec says so.
+            ended.then_some(false)
+        };
+        if let Some(http2) = decided {
+            let (seen, io) = stream.into_parts();
+            return (!seen.is_empty()).then_some((seen, io, http2));
+        }
+    }
+}
