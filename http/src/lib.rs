@@ -16,6 +16,7 @@ pub mod header_mutation;
 pub mod inline_headers;
 pub mod local_reply;
 pub mod message_headers;
+pub mod path_normalization;
 pub mod protocol_options;
 pub mod request_id;
 pub mod reset;
