@@ -19,7 +19,11 @@ use underpass_core::{
     stream_info::StreamInfo,
 };
 
-use crate::{RequestHead, inline_headers, message_headers::MessageHeaders};
+use crate::{
+    RequestHead,
+    inline_headers::{self, Side},
+    message_headers::MessageHeaders,
+};
 
 /// What one pair of lists (`request_headers_to_add`, `request_headers_to_remove`) comes to.
 #[derive(Debug, Default)]
@@ -89,7 +93,7 @@ impl HeaderMutations {
         }
         let headers = MessageHeaders::of_request(head);
         let values = self.values(&head.headers, &with_headers(info, &headers));
-        self.write(values, &mut head.headers);
+        self.write(Side::Request, values, &mut head.headers);
     }
 
     /// Changes the headers of an answer.
@@ -106,15 +110,16 @@ impl HeaderMutations {
         }
         let seen = MessageHeaders::of_request(request).with_response(status, headers);
         let values = self.values(headers, &with_headers(info, &seen));
-        self.write(values, headers);
+        self.write(Side::Response, values, headers);
     }
 
-    /// Changes headers; operators read what `context` holds.
+    /// Changes the headers of a request that is not one of this proxy's streams, or trailers; operators read what `context`
+    /// holds.
     pub fn apply(&self, headers: &mut HeaderMap, context: &FormatContext<'_>) {
         self.remove_from(headers);
         if !self.add.is_empty() {
             let values = self.values(headers, context);
-            self.write(values, headers);
+            self.write(Side::Request, values, headers);
         }
     }
 
@@ -138,7 +143,7 @@ impl HeaderMutations {
         self.add.iter().map(value).collect()
     }
 
-    fn write(&self, mut values: Vec<Option<HeaderValue>>, headers: &mut HeaderMap) {
+    fn write(&self, side: Side, mut values: Vec<Option<HeaderValue>>, headers: &mut HeaderMap) {
         for (addition, value) in self.add.iter().zip(&mut values) {
             if addition.overwrites()
                 && let Some(value) = value.take()
@@ -148,7 +153,7 @@ impl HeaderMutations {
         }
         for (addition, value) in self.add.iter().zip(values) {
             if let Some(value) = value {
-                inline_headers::append(headers, &addition.name, value);
+                inline_headers::append(side, headers, &addition.name, value);
             }
         }
     }

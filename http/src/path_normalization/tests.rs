@@ -108,7 +108,7 @@ fn a_request_gets_its_new_path() {
 
 proptest! {
     #[test]
-    fn a_canonical_path_is_safe_and_stays_as_it_is(path in "/([/.a%\\\\;23eE45fF]|%2[eEfF]|%41|\\.\\.|\u{e9}|\"| ){0,12}") {
+    fn a_canonical_path_is_safe_and_stays_as_it_is(path in "/([/.a%\\\\23eE45fF]|%2[eEfF]|%41|\\.\\.|\u{e9}|\"| ){0,12}") {
         if let Some(once) = canonical(&path) {
             prop_assert!(once.starts_with('/'));
             prop_assert!(once.split('/').all(|segment| segment != "." && segment != ".."), "{once}");
