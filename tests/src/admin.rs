@@ -6,7 +6,7 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-use crate::{PATIENCE, eventually};
+use crate::{PATIENCE, eventually, within_patience};
 
 /// The admin interface of a proxy.
 #[derive(Debug, Clone, Copy)]
@@ -117,6 +117,22 @@ impl Admin {
         stats
     }
 
+    /// Waits until nothing is open any more but pooled connections to upstreams.
+    #[track_caller]
+    pub fn wait_quiet(&self) {
+        let mut open = BTreeMap::new();
+        let quiet = || {
+            open = self.open();
+            open.retain(|name, _| {
+                !name.ends_with(".upstream_cx_active") && !name.contains("_bytes_buffered")
+            });
+            open.is_empty()
+        };
+        if !within_patience(quiet) {
+            panic!("not within {PATIENCE:?}: no stream is open, but {open:?}");
+        }
+    }
+
     /// Waits until nothing is open any more.
     #[track_caller]
     pub fn wait_idle(&self) {
@@ -125,7 +141,8 @@ impl Admin {
 }
 
 fn of_traffic(name: &str) -> bool {
-    ["cluster.", "listener.", "tcp."].iter().any(|prefix| name.starts_with(prefix)) && !name.contains("admin")
+    ["cluster.", "http.", "listener.", "tcp."].iter().any(|prefix| name.starts_with(prefix))
+        && !name.contains("admin")
 }
 
 fn join_chunks(mut body: &str) -> String {

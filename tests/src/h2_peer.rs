@@ -112,6 +112,7 @@ fn digits(text: &[u8]) -> Option<u16> {
 pub struct H2Peer {
     stream: TcpStream,
     unread: Vec<u8>,
+    ended: bool,
 }
 
 impl H2Peer {
@@ -124,7 +125,8 @@ impl H2Peer {
     /// Connects and sends the preface with these settings.
     #[track_caller]
     pub fn connect_with(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
-        let mut peer = Self { stream: connect(address), unread: Vec::new() };
+        let mut peer = Self { stream: connect(address), unread: Vec::new(), ended: false };
+        peer.stream.set_write_timeout(Some(Duration::from_secs(5))).expect("a timeout that is not zero");
         peer.write(PREFACE);
         peer.settings(settings);
         peer
@@ -133,6 +135,12 @@ impl H2Peer {
     /// Sends bytes as they are. Whether the server still takes them is seen when reading.
     pub fn write(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
+    }
+
+    /// Sends bytes as they are; says whether the server took them. A server that does not read any more counts as one that
+    /// does not take them.
+    pub fn write_all(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
     }
 
     /// Sends a frame; says whether the server took it.
@@ -175,8 +183,14 @@ impl H2Peer {
             }
             let mut buffer = [0; 16384];
             match self.stream.read(&mut buffer) {
-                Ok(0) | Err(_) => return None,
-                Ok(count) => self.unread.extend_from_slice(&buffer[..count]),
+                Ok(count @ 1..) => self.unread.extend_from_slice(&buffer[..count]),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    return None;
+                }
+                Ok(0) | Err(_) => {
+                    self.ended = true;
+                    return None;
+                }
             }
         }
     }
@@ -209,20 +223,20 @@ impl H2Peer {
         .and_then(|frame| frame.status())
     }
 
-    /// Reads to the end of the connection: the code of the GOAWAY that came, if one did, and whether the end came in time.
-    pub fn end(&mut self) -> (Option<u32>, bool) {
+    /// Whether the connection has ended, as far as was read.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Reads to the end of the connection: the code of the last GOAWAY that came, if one did. None if it does not end.
+    pub fn end(&mut self) -> Option<Option<u32>> {
         let mut code = None;
         while let Some(frame) = self.next_frame() {
             if frame.kind == frame::GOAWAY {
                 code = frame.error_code();
             }
         }
-        let mut byte = [0];
-        let ended = match self.stream.read(&mut byte) {
-            Ok(count) => count == 0,
-            Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
-        };
-        (code, ended)
+        self.ended.then_some(code)
     }
 }
 

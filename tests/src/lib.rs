@@ -41,12 +41,20 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until the condition holds; panics with `what` if it does not within [`PATIENCE`].
 #[track_caller]
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    assert!(within_patience(condition), "not within {PATIENCE:?}: {what}");
+}
+
+/// Waits until the condition holds; whether it did within [`PATIENCE`].
+pub fn within_patience(mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        if Instant::now() > deadline {
+            return false;
+        }
         std::thread::park_timeout(Duration::from_millis(10));
     }
+    true
 }
 
 /// Waits until a value can be had.
