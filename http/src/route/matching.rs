@@ -151,7 +151,7 @@ fn is_grpc(head: &RequestHead) -> bool {
 }
 
 /// Whether the header that a condition is about fulfils it.
-pub(crate) fn matches_header(matcher: &HeaderMatcher, head: &RequestHead) -> bool {
+pub fn matches_header(matcher: &HeaderMatcher, head: &RequestHead) -> bool {
     let name = matcher.name();
     if name.starts_with(':') || name == "host" {
         return matcher.matches(head.get(name));
