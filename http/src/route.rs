@@ -36,3 +36,6 @@ pub use self::{
     retry_policy::{ResetHeader, RetryBackOff, RetryOn, RetryPolicy},
     table::RouteTable,
 };
+
+#[cfg(test)]
+mod tests;

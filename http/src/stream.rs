@@ -38,9 +38,19 @@ pub struct HttpStream {
     close_after_answer: Cell<bool>,
     routes: RefCell<Option<Arc<RouteTable>>>,
     /// The route, once somebody has asked for it.
-    route: RefCell<Option<Option<Arc<Route>>>>,
+    route: RefCell<RouteCache>,
     /// What decides between routes where chance does; the same for the stream's whole life.
     random: u64,
+}
+
+/// What is known of a request's route.
+#[derive(Default)]
+enum RouteCache {
+    /// Nobody has asked.
+    #[default]
+    Unknown,
+    /// This is it, or there is none.
+    Known(Option<Arc<Route>>),
 }
 
 impl HttpStream {
@@ -91,21 +101,21 @@ impl HttpStream {
 
     /// The route of the request. It is found once, by the request as it is at the first call, and noted in the stream's info.
     pub fn route(&self) -> Option<Arc<Route>> {
-        if let Some(known) = &*self.route.borrow() {
-            return known.clone();
+        if let RouteCache::Known(route) = &*self.route.borrow() {
+            return route.clone();
         }
         let routes = self.routes.borrow();
         let route = routes.as_ref().and_then(|it| it.route(&self.request.borrow(), &self.info, self.random));
         *self.info.route_name.borrow_mut() =
             route.as_ref().filter(|route| !route.name.is_empty()).map(|route| Arc::clone(&route.name));
         *self.info.route_metadata.borrow_mut() = route.as_ref().and_then(|route| route.metadata.clone());
-        *self.route.borrow_mut() = Some(route.clone());
+        *self.route.borrow_mut() = RouteCache::Known(route.clone());
         route
     }
 
     /// Lets the next [`route`](Self::route) look again: for filters that changed what routes go by.
     pub fn clear_route_cache(&self) {
-        *self.route.borrow_mut() = None;
+        *self.route.borrow_mut() = RouteCache::Unknown;
     }
 
     /// What the route says to a filter, by its name in the chain; of several levels, the most specific one.

@@ -10,11 +10,11 @@ use super::table::VirtualHostRoutes;
 /// (<https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto>).
 #[derive(Default)]
 pub(super) struct Domains {
-    exact: HashMap<Box<str>, Arc<VirtualHostRoutes>>,
+    exact: ByName,
     /// `*.b` by what follows the star, the longest first.
-    suffixes: Vec<(usize, HashMap<Box<str>, Arc<VirtualHostRoutes>>)>,
+    suffixes: ByLength,
     /// `a.*` by what stands before the star, the longest first.
-    prefixes: Vec<(usize, HashMap<Box<str>, Arc<VirtualHostRoutes>>)>,
+    prefixes: ByLength,
     any: Option<Arc<VirtualHostRoutes>>,
 }
 
@@ -50,7 +50,7 @@ impl Domains {
         }
         let host = in_lower_case(host);
         // `*.b` is not for `.b`, and `a.*` not for `a.`: the star stands for one character at least.
-        let shorter = |(length, _): &&(usize, HashMap<_, _>)| *length < host.len();
+        let shorter = |(length, _): &&(usize, ByName)| *length < host.len();
         let by_suffix = || {
             let suffix = |length: usize| host.get(host.len() - length..);
             self.suffixes.iter().filter(shorter).find_map(|(length, hosts)| hosts.get(suffix(*length)?))
@@ -64,9 +64,10 @@ impl Domains {
 }
 
 type ByName = HashMap<Box<str>, Arc<VirtualHostRoutes>>;
+type ByLength = Vec<(usize, ByName)>;
 
 /// The names of one length, kept behind those that are longer.
-fn of_length(lengths: &mut Vec<(usize, ByName)>, length: usize) -> &mut ByName {
+fn of_length(lengths: &mut ByLength, length: usize) -> &mut ByName {
     let at = lengths.partition_point(|(other, _)| *other > length);
     if lengths.get(at).is_none_or(|(other, _)| *other != length) {
         lengths.insert(at, (length, ByName::default()));

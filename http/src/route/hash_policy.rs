@@ -31,7 +31,7 @@ struct Method {
 enum Source {
     Header { name: HeaderName, rewrite: Option<RegexMatchAndSubstitute> },
     Cookie(Cookie),
-    SourceIp,
+    Client,
     QueryParameter(String),
     FilterState(String),
 }
@@ -106,7 +106,7 @@ impl Source {
             }
             Some(Self::Cookie(Cookie { name: cookie.name.to_string(), ttl: cookie.ttl, attributes }))
         } else if let Some(properties) = &config.connection_properties {
-            properties.source_ip.then_some(Self::SourceIp)
+            properties.source_ip.then_some(Self::Client)
         } else if let Some(parameter) = &config.query_parameter {
             Some(Self::QueryParameter(parameter.name.to_string()))
         } else {
@@ -127,7 +127,7 @@ impl Source {
                 Some(value) => Some(xxh64(value.as_bytes(), 0)),
                 None => wanted.make(connection, set_cookie),
             },
-            Self::SourceIp => {
+            Self::Client => {
                 let address = info.addresses.borrow().remote.socket()?.ip().to_string();
                 Some(xxh64(address.as_bytes(), 0))
             }

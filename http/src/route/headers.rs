@@ -71,9 +71,9 @@ impl HeaderLevels {
             all.response.extend(Some(&level.response).filter(|changes| !changes.is_empty()).cloned());
         };
         if most_specific_wins {
-            levels.rev().for_each(&mut push)
+            levels.rev().for_each(&mut push);
         } else {
-            levels.for_each(&mut push)
+            levels.for_each(&mut push);
         }
         all
     }

@@ -3,7 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use http::HeaderName;
-use underpass_core::{build_context::BuildError, config::ConfigPath, matcher::HeaderMatcher};
+use underpass_core::{
+    build_context::BuildError,
+    config::{ConfigPath, PositiveDuration, RawTypedConfig},
+    matcher::HeaderMatcher,
+};
 
 use super::config;
 
@@ -160,7 +164,7 @@ impl RetryPolicy {
     fn build(config: &config::RetryPolicy, path: &ConfigPath) -> Result<Self, BuildError> {
         let mut avoids_previous_hosts = false;
         for (index, predicate) in config.retry_host_predicate.iter().enumerate() {
-            let kind = predicate.typed_config.as_ref().map(|config| config.type_name());
+            let kind = predicate.typed_config.as_ref().map(RawTypedConfig::type_name);
             if kind != Some("envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate") {
                 let path = path.field("retry_host_predicate").index(index);
                 let message = "the only retry host predicate is \
@@ -201,7 +205,7 @@ impl RetryPolicy {
             reset_headers: reset_headers.map(reset_header).collect::<Result<_, _>>()?,
             reset_max_interval: rate_limited
                 .and_then(|config| config.max_interval)
-                .map_or(Duration::from_secs(300), |interval| interval.get()),
+                .map_or(Duration::from_secs(300), PositiveDuration::get),
         })
     }
 }

@@ -156,7 +156,7 @@ pub struct WeightedCluster {
     pub use_hash_policy: Option<bool>,
     /// What the sum of the weights once had to be; the sum counts.
     #[serde(rename = "total_weight")]
-    pub _total_weight: Option<u32>,
+    _total_weight: Option<u32>,
 }
 
 /// `WeightedCluster.ClusterWeight`.
