@@ -132,7 +132,10 @@ pub(crate) fn relayed(
 }
 
 fn time_up(time: TimeUp, info: &StreamInfo, stats: &TcpProxyStats, upstream: Upstream) -> ConnectionError {
-    *info.upstream.local_close_reason.borrow_mut() = Some(time.close_reason().into());
+    // A stream of a tunnel is not a connection that is closed.
+    if upstream.lease.is_some() {
+        *info.upstream.local_close_reason.borrow_mut() = Some(time.close_reason().into());
+    }
     close(upstream.lease, ClosedBy::Local);
     time.note(info, stats)
 }

@@ -53,8 +53,9 @@ impl<'a> DownstreamTraffic<'a> {
 pub(crate) struct RelayTraffic<'a> {
     downstream: &'a DownstreamTraffic<'a>,
     cluster: &'a TrafficStats,
-    /// Whether the bytes are those of the upstream connection. Those of a tunnel are counted where they are on the wire.
-    counts_bytes: bool,
+    /// Whether the bytes are those of an upstream connection, and flushed to it. Those of a tunnel are counted where they are on
+    /// the wire.
+    is_connection: bool,
     last_read: Share,
     unwritten: Share,
     /// Bytes read from the host and not yet written to the client.
@@ -68,14 +69,14 @@ impl<'a> RelayTraffic<'a> {
     pub(crate) fn new(
         downstream: &'a DownstreamTraffic<'a>,
         cluster: &'a TrafficStats,
-        counts_bytes: bool,
+        is_connection: bool,
         early: usize,
     ) -> Self {
         add(&downstream.info.upstream.wire_bytes_sent, early as u64);
         Self {
             downstream,
             cluster,
-            counts_bytes,
+            is_connection,
             last_read: Share::of(&cluster.upstream_cx_rx_bytes_buffered),
             unwritten: Share::of(&cluster.upstream_cx_tx_bytes_buffered),
             to_downstream: Cell::new(0),
@@ -100,7 +101,7 @@ impl Accounting for RelayTraffic<'_> {
         let info = self.downstream.info;
         add(&info.upstream.wire_bytes_received, n);
         add(&info.bytes_sent, n);
-        if self.counts_bytes {
+        if self.is_connection {
             self.cluster.upstream_cx_rx_bytes_total.add(n);
             self.last_read.set(n);
         }
@@ -108,7 +109,7 @@ impl Accounting for RelayTraffic<'_> {
     }
 
     fn upstream_written(&self, n: u64) {
-        if self.counts_bytes {
+        if self.is_connection {
             self.cluster.upstream_cx_tx_bytes_total.add(n);
         }
         subtract(&self.to_upstream, n);
@@ -141,12 +142,16 @@ impl Accounting for RelayTraffic<'_> {
     }
 
     fn upstream_flush_started(&self) {
-        self.downstream.stats.upstream_flush_total.inc();
-        self.downstream.stats.upstream_flush_active.inc();
+        if self.is_connection {
+            self.downstream.stats.upstream_flush_total.inc();
+            self.downstream.stats.upstream_flush_active.inc();
+        }
     }
 
     fn upstream_flush_finished(&self) {
-        self.downstream.stats.upstream_flush_active.dec();
+        if self.is_connection {
+            self.downstream.stats.upstream_flush_active.dec();
+        }
     }
 }
 
