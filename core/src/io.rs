@@ -87,6 +87,15 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin + 'static {
         Poll::Pending
     }
 
+    /// Ready once the peer has aborted, so that even what it has sent and nobody has read yet is of no use.
+    ///
+    /// Only a stream that can tell says so; the default never does. It is asked while reading has to wait, by the task that
+    /// reads and writes: it may share the wakers of both.
+    fn poll_aborted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let _ = cx;
+        Poll::Pending
+    }
+
     /// The kernel socket that carries exactly this stream's bytes, if nothing lies between. For `splice(2)` and socket
     /// options.
     fn kernel_socket(&self) -> Option<KernelSocket<'_>> {
@@ -151,6 +160,10 @@ impl<T: Io + ?Sized> Io for Box<T> {
 
     fn poll_peer_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         (**self).poll_peer_gone(cx)
+    }
+
+    fn poll_aborted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        (**self).poll_aborted(cx)
     }
 
     fn kernel_socket(&self) -> Option<KernelSocket<'_>> {

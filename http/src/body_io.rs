@@ -162,6 +162,10 @@ impl Io for BodyIo {
         }
     }
 
+    fn poll_aborted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_peer_gone(cx)
+    }
+
     fn reset(&mut self) {
         if let Some(outgoing) = self.outgoing.take() {
             outgoing.abort(BodyError::Reset(ResetReason::LocalReset.into()));

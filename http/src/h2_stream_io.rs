@@ -196,6 +196,10 @@ impl Io for H2StreamIo {
         self.send.poll_reset(cx).map(drop)
     }
 
+    fn poll_aborted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_peer_gone(cx)
+    }
+
     fn reset(&mut self) {
         self.shut_down = true;
         self.send.send_reset(Reason::CANCEL);

@@ -158,6 +158,10 @@ impl Io for Prefixed {
         self.inner.poll_write_bytes(cx, bytes)
     }
 
+    fn poll_aborted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.inner.poll_aborted(cx)
+    }
+
     fn poll_peer_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.inner.poll_peer_gone(cx)
     }

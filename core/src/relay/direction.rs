@@ -96,6 +96,11 @@ impl Direction {
         self.phase != Phase::Reading
     }
 
+    /// Whether reading waits until the sink takes what was read.
+    pub(super) fn is_paused(&self) -> bool {
+        self.phase == Phase::Reading && self.paused
+    }
+
     /// Whether the last bytes came together with the end of stream.
     pub(super) fn ended_with_bytes(&self) -> bool {
         self.ended_with_bytes

@@ -155,6 +155,10 @@ impl Pump<'_> {
             self.note_flush();
             return Poll::Ready(RelayEnd::Finished { first });
         }
+        // What it sent before is not worth a host's connection: whoever is blocked by it could stay so for long.
+        if self.to_upstream.is_paused() && self.downstream.poll_aborted(cx).is_ready() {
+            return Poll::Ready(reset_by(Side::Downstream).into_end(false));
+        }
         for side in [Side::Downstream, Side::Upstream] {
             if self.is_gone(side, cx) {
                 return Poll::Ready(reset_by(side).into_end(true));

@@ -91,6 +91,16 @@ impl Direction {
         Poll::Pending
     }
 
+    /// Waits until the writer has reset, or is gone without having finished, which may be a usual end. Shares the waker of
+    /// reads.
+    pub(super) fn poll_writer_aborted(&mut self, cx: &mut Context<'_>, may_go: bool) -> Poll<()> {
+        if self.writer == Writer::Reset || self.writer == Writer::Gone && !may_go {
+            return Poll::Ready(());
+        }
+        remember(&mut self.read_waker, cx);
+        Poll::Pending
+    }
+
     /// Ends the writes; a reset overrides what was said before. The reader is to be woken.
     #[must_use = "wake it outside of every borrow"]
     pub(super) fn end_writes(&mut self, how: Writer) -> Option<Waker> {

@@ -288,6 +288,12 @@ impl Io for UserSpaceSocket {
         self.writes().borrow_mut().poll_reader_gone(cx)
     }
 
+    fn poll_aborted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Whoever has finished writing takes it for a usual end when the other end goes.
+        let has_finished = self.writes().borrow().writer == Writer::Finished;
+        self.reads().borrow_mut().poll_writer_aborted(cx, has_finished)
+    }
+
     fn user_space_socket(&mut self) -> Option<&mut UserSpaceSocket> {
         Some(self)
     }

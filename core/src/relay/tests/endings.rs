@@ -180,6 +180,47 @@ async fn a_hop_that_is_closed_under_a_blocked_write_is_a_reset_too() {
     assert_eq!(end, Ending::FailedAfterEnd(Upstream, Read, ConnectionReset));
 }
 
+/// Nobody would notice otherwise until the upstream takes bytes again, and it may never do so.
+#[tokio::test]
+async fn a_client_that_aborts_while_the_upstream_takes_nothing_is_noticed() {
+    let heard = Heard::default();
+    let (end, ()) = run(
+        user_space(1000),
+        user_space(1000),
+        RelayOptions::default(),
+        &heard,
+        async |mut client, server| {
+            push_until_blocked(&mut client).await;
+            drop(client);
+            settle().await;
+            drop(server);
+        },
+    )
+    .await;
+    assert_eq!(end, Ending::Failed(Downstream, Read, ConnectionReset));
+}
+
+/// One that has finished, and then leaves, gets all that it sent to the upstream.
+#[tokio::test]
+async fn a_client_that_finishes_and_leaves_while_the_upstream_takes_nothing_is_not_cut_short() {
+    let heard = Heard::default();
+    let (_, (pushed, received)) = run(
+        user_space(1000),
+        user_space(1000),
+        RelayOptions::default(),
+        &heard,
+        async |mut client, mut server| {
+            let pushed = push_until_blocked(&mut client).await;
+            client.shutdown().await.unwrap();
+            drop(client);
+            settle().await;
+            (pushed, read_what_comes(&mut server).await.0.len())
+        },
+    )
+    .await;
+    assert_eq!(received, pushed);
+}
+
 /// Envoy does not flag this one (the upstream closed in order, the client talked on): the caller can tell.
 #[tokio::test]
 async fn a_write_after_an_upstreams_orderly_close_fails_as_a_write() {
