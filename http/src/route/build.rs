@@ -168,9 +168,7 @@ impl HostBuilder<'_> {
         }
         let cluster = match (&config.cluster, &config.cluster_header) {
             (Some(name), _) => ClusterSource::Name(name.as_str().into()),
-            (None, Some(header)) => {
-                ClusterSource::Header(header_name(header, &path.field("cluster_header"))?)
-            }
+            (None, Some(header)) => ClusterSource::Header(readable(header, &path.field("cluster_header"))?),
             (None, None) => {
                 let members = "cluster, cluster_header, weighted_clusters";
                 let message = format!("one of {members} must be set (cluster_specifier)");
@@ -248,7 +246,13 @@ pub(super) fn merged(under: Option<MetadataMatch>, over: Option<&Metadata>) -> O
     Some(Arc::new(values))
 }
 
-pub(super) fn header_name(name: &str, path: &ConfigPath) -> Result<HeaderName, BuildError> {
+/// A header of requests that a route reads: in lower case, and perhaps a pseudo-header.
+pub(super) fn readable(name: &str, path: &ConfigPath) -> Result<Box<str>, BuildError> {
+    let name = name.to_ascii_lowercase();
+    header_name(name.strip_prefix(':').unwrap_or(&name), path).map(|_| name.into())
+}
+
+fn header_name(name: &str, path: &ConfigPath) -> Result<HeaderName, BuildError> {
     name.to_ascii_lowercase()
         .parse()
         .map_err(|_| BuildError::at(path.clone(), format!("{name:?} is no name of a header")))

@@ -23,7 +23,7 @@ pub use self::{
     },
     matching::{
         ConnectMatcher, CookieMatcher, FilterStateMatcher, GrpcRouteMatchOptions, QueryParameterMatcher,
-        RouteMatch,
+        RouteMatch, TlsContextMatchOptions,
     },
     redirect::{DirectResponseAction, RedirectAction, RedirectResponseCode},
     retry_policy::{

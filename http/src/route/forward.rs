@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use underpass_core::{build_context::BuildError, config::ConfigPath, stream_info::StreamInfo};
 
 use super::{
     HashPolicy, RetryPolicy,
-    build::{MetadataMatch, header_name, merged},
+    build::{MetadataMatch, merged, readable},
     config, format,
     matching::PathMatcher,
     rewrite::{HostRewrite, PathRewrite, set_host},
@@ -57,7 +57,7 @@ pub struct Forward {
 #[derive(Debug, Clone)]
 pub(super) enum ClusterSource {
     Name(Arc<str>),
-    Header(HeaderName),
+    Header(Box<str>),
     /// Nowhere: the route is there for a filter that answers.
     None,
 }
@@ -132,7 +132,7 @@ impl Forward {
     pub fn cluster<'a>(&'a self, head: &'a RequestHead) -> Option<&'a str> {
         match &self.cluster {
             ClusterSource::Name(name) => Some(name),
-            ClusterSource::Header(name) => head.get(name.as_str()).filter(|name| !name.is_empty()),
+            ClusterSource::Header(name) => head.get(name).filter(|name| !name.is_empty()),
             ClusterSource::None => None,
         }
     }
@@ -214,7 +214,7 @@ fn path_rewrite(
 fn host_rewrite(config: &config::RouteAction, path: &ConfigPath) -> Result<Option<HostRewrite>, BuildError> {
     let literal = literal_host(config.host_rewrite_literal.as_deref(), &path.field("host_rewrite_literal"))?;
     let header = config.host_rewrite_header.as_deref().filter(|header| !header.is_empty());
-    let header = header.map(|header| header_name(header, &path.field("host_rewrite_header"))).transpose()?;
+    let header = header.map(|header| readable(header, &path.field("host_rewrite_header"))).transpose()?;
     let format = format::parse(config.host_rewrite.as_deref(), &path.field("host_rewrite"))?;
     let regex = config.host_rewrite_path_regex.clone();
     let rewrite = literal.map(HostRewrite::Literal).or(header.map(HostRewrite::Header));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 use underpass_core::{
     build_context::BuildError, config::ConfigPath, matcher::RegexMatchAndSubstitute, stream_info::StreamInfo,
 };
@@ -29,7 +29,7 @@ struct Method {
 
 #[derive(Debug, Clone)]
 enum Source {
-    Header { name: HeaderName, rewrite: Option<RegexMatchAndSubstitute> },
+    Header { name: Box<str>, rewrite: Option<RegexMatchAndSubstitute> },
     Cookie(Cookie),
     Client,
     QueryParameter(String),
@@ -89,7 +89,7 @@ impl Source {
     fn build(config: &config::HashPolicy, path: &ConfigPath) -> Result<Option<Self>, BuildError> {
         Ok(if let Some(header) = &config.header {
             let name =
-                super::build::header_name(&header.header_name, &path.field("header").field("header_name"))?;
+                super::build::readable(&header.header_name, &path.field("header").field("header_name"))?;
             Some(Self::Header { name, rewrite: header.regex_rewrite.clone() })
         } else if let Some(cookie) = &config.cookie {
             let mut attributes = String::new();
@@ -138,13 +138,9 @@ impl Source {
 }
 
 /// All values of a header, in an order that does not depend on theirs.
-fn hash_header(
-    head: &RequestHead,
-    name: &HeaderName,
-    rewrite: Option<&RegexMatchAndSubstitute>,
-) -> Option<u64> {
-    let mut values: Vec<_> = match head.get(name.as_str()) {
-        Some(host) if name == http::header::HOST => vec![host.as_bytes()],
+fn hash_header(head: &RequestHead, name: &str, rewrite: Option<&RegexMatchAndSubstitute>) -> Option<u64> {
+    let mut values: Vec<_> = match head.get(name) {
+        Some(value) if name.starts_with(':') || name == "host" => vec![value.as_bytes()],
         _ => head.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect(),
     };
     let rewritten: Vec<String>;

@@ -21,6 +21,7 @@ pub(super) struct RouteMatcher {
     headers: Vec<HeaderMatcher>,
     query_parameters: Vec<config::QueryParameterMatcher>,
     cookies: Vec<config::CookieMatcher>,
+    tls_context: Option<config::TlsContextMatchOptions>,
     dynamic_metadata: Vec<MetadataMatcher>,
     filter_state: Vec<config::FilterStateMatcher>,
 }
@@ -66,6 +67,7 @@ impl RouteMatcher {
             headers: config.headers.clone(),
             query_parameters: config.query_parameters.clone(),
             cookies: config.cookies.clone(),
+            tls_context: config.tls_context,
             dynamic_metadata: config.dynamic_metadata.clone(),
             filter_state: config.filter_state.clone(),
         })
@@ -79,6 +81,7 @@ impl RouteMatcher {
             && self.headers.iter().all(|matcher| matches_header(matcher, head))
             && self.query_parameters.iter().all(|matcher| matches_query(matcher, head.path()))
             && self.cookies.iter().all(|matcher| matches_cookie(matcher, head))
+            && self.tls_context.is_none_or(matches_tls)
             && self.matches_metadata(info)
             && self.filter_state.iter().all(|matcher| matches_filter_state(matcher, info))
     }
@@ -160,8 +163,8 @@ pub fn matches_header(matcher: &HeaderMatcher, head: &RequestHead) -> bool {
 }
 
 fn matches_cookie(matcher: &config::CookieMatcher, head: &RequestHead) -> bool {
-    cookie(head, &matcher.name)
-        .is_some_and(|value| matcher.string_match.matches(value) != matcher.invert_match)
+    let matches = cookie(head, &matcher.name).is_some_and(|value| matcher.string_match.matches(value));
+    matches != matcher.invert_match
 }
 
 /// The value of a cookie, without quotation marks; of several, the first.
@@ -171,6 +174,11 @@ pub(super) fn cookie<'h>(head: &'h RequestHead, name: &str) -> Option<&'h str> {
         lines.flat_map(|line| line.split(';')).filter_map(|cookie| cookie.trim().split_once('='));
     let (_, value) = cookies.find(|(key, _)| *key == name)?;
     Some(value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
+}
+
+/// No client has presented a certificate: TLS does not end here.
+fn matches_tls(options: config::TlsContextMatchOptions) -> bool {
+    options.presented != Some(true) && options.validated != Some(true)
 }
 
 fn matches_filter_state(matcher: &config::FilterStateMatcher, info: &StreamInfo) -> bool {

@@ -42,7 +42,7 @@ pub(super) struct Matched {
 pub(super) enum HostRewrite {
     Literal(HeaderValue),
     /// The value of a header.
-    Header(HeaderName),
+    Header(Box<str>),
     /// Made of the path.
     PathRegex(RegexMatchAndSubstitute),
     Format(Formatter),
@@ -102,7 +102,9 @@ impl HostRewrite {
         let host = match self {
             Self::Literal(host) => Some(host.clone()),
             // The header is the client's, so of several values only the first is used.
-            Self::Header(name) => head.headers.get(name).filter(|value| !value.is_empty()).cloned(),
+            Self::Header(name) => {
+                head.get(name).filter(|value| !value.is_empty()).and_then(|value| value.parse().ok())
+            }
             Self::PathRegex(regex) => {
                 HeaderValue::try_from(regex.replace_all(without_query(head.path()))).ok()
             }

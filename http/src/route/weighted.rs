@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use http::HeaderName;
 use underpass_core::{
     build_context::BuildError, config::ConfigPath, runtime::Runtime, stream_info::StreamInfo,
 };
 
 use super::{
     Action, Forward, HashPolicy, Route,
-    build::{RouteBase, header_name, merged},
+    build::{RouteBase, merged, readable},
     config::{ClusterWeight, WeightedCluster},
     forward::{ClusterSource, literal_host},
     headers::HeaderLevel,
@@ -35,7 +34,7 @@ struct WeightedRoute {
 enum Chooser {
     Chance,
     /// A header, or chance if it has no number.
-    Header(HeaderName),
+    Header(Box<str>),
     /// The hash of the request, or chance if it has none.
     Hash(Arc<HashPolicy>),
 }
@@ -78,7 +77,7 @@ impl WeightedRoutes {
             routes,
             chooser: match (&config.header_name, hash_policy) {
                 (Some(name), _) if !name.is_empty() => {
-                    Chooser::Header(header_name(name, &path.field("header_name"))?)
+                    Chooser::Header(readable(name, &path.field("header_name"))?)
                 }
                 (_, Some(policy)) if config.use_hash_policy == Some(true) => Chooser::Hash(policy),
                 _ => Chooser::Chance,
@@ -108,7 +107,7 @@ impl Chooser {
     fn number(&self, head: &RequestHead, info: &StreamInfo) -> Option<u64> {
         match self {
             Self::Chance => None,
-            Self::Header(name) => head.get(name.as_str())?.parse().ok(),
+            Self::Header(name) => head.get(name)?.parse().ok(),
             Self::Hash(policy) => policy.hash(head, info, info, |_| {}),
         }
     }
@@ -119,7 +118,7 @@ fn source(cluster: &ClusterWeight, path: &ConfigPath) -> Result<ClusterSource, B
         ("", "") => {
             Err(BuildError::at(path.clone(), "At least one of name or cluster_header need to be specified"))
         }
-        ("", header) => Ok(ClusterSource::Header(header_name(header, &path.field("cluster_header"))?)),
+        ("", header) => Ok(ClusterSource::Header(readable(header, &path.field("cluster_header"))?)),
         (name, "") => Ok(ClusterSource::Name(name.into())),
         _ => Err(BuildError::at(path.clone(), "Only one of name or cluster_header can be specified")),
     }

@@ -30,12 +30,24 @@ pub struct RouteMatch {
     pub query_parameters: Vec<QueryParameterMatcher>,
     /// It is a gRPC request.
     pub grpc: Option<GrpcRouteMatchOptions>,
+    /// What is to be known of the client's certificate.
+    pub tls_context: Option<TlsContextMatchOptions>,
     /// All of them have to match.
     pub dynamic_metadata: Vec<MetadataMatcher>,
     /// All of them have to match.
     pub cookies: Vec<CookieMatcher>,
     /// All of them have to match.
     pub filter_state: Vec<FilterStateMatcher>,
+}
+
+/// `RouteMatch.TlsContextMatchOptions`.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub struct TlsContextMatchOptions {
+    /// Whether the client presented one.
+    pub presented: Option<bool>,
+    /// Whether it is valid.
+    pub validated: Option<bool>,
 }
 
 /// `envoy.config.route.v3.CookieMatcher`.

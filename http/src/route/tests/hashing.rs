@@ -25,6 +25,8 @@ fn each_policy_has_its_source() {
     let header = "[{header: {header_name: X-K}}]";
     assert_eq!(hash(header, "/", &[("x-k", "v")]).0, Some(of("v")));
     assert_eq!(hash(header, "/", &[]).0, None);
+    assert_eq!(hash("[{header: {header_name: ':path'}}]", "/p", &[]).0, Some(of("/p")));
+    assert_eq!(hash("[{header: {header_name: host}}]", "/", &[]).0, Some(of("example.com")));
     assert_eq!(
         hash(header, "/", &[("x-k", "a"), ("x-k", "b")]),
         hash(header, "/", &[("x-k", "b"), ("x-k", "a")])

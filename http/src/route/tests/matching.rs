@@ -109,6 +109,9 @@ fn headers_parameters_and_cookies_have_to_match() {
         "{prefix: /q, query_parameters: [{name: c, present_match: false}]}",
         "{prefix: /c, cookies: [{name: k, string_match: {exact: v}}]}",
         "{prefix: /g, grpc: {}}",
+        "{prefix: /i, cookies: [{name: k, string_match: {exact: v}, invert_match: true}]}",
+        "{prefix: /t, tls_context: {presented: true}}",
+        "{prefix: /t, tls_context: {validated: false}}",
     ]);
     for (path, headers, expected) in [
         ("/h", &[("x-a", "a")][..], "rest"),
@@ -130,6 +133,10 @@ fn headers_parameters_and_cookies_have_to_match() {
         ("/g", &[("content-type", "application/grpc")], "7"),
         ("/g", &[("content-type", "application/grpc+proto")], "7"),
         ("/g", &[("content-type", "application/grpc-web")], "rest"),
+        ("/i", &[], "8"),
+        ("/i", &[("cookie", "k=w; k=v")], "8"),
+        ("/i", &[("cookie", "k=v; k=w")], "rest"),
+        ("/t", &[], "10"),
     ] {
         assert_eq!(routes.name_of(&request("GET", path, headers)), expected, "{path} {headers:?}");
     }
