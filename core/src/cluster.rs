@@ -30,6 +30,7 @@ use crate::{
     formatter::Headers,
     io::BoxIo,
     protocol_options::ProtocolOptions,
+    server::Singletons,
     stats::Scope,
     stream_info::StreamInfo,
     transport_socket::UpstreamTransportSocket,
@@ -98,6 +99,8 @@ pub struct ClusterInfo {
     pub socket_setup: Option<Arc<dyn SocketSetup>>,
     /// What other crates want to know of it, to speak their protocol to it.
     pub protocol_options: ProtocolOptions,
+    /// Things that other crates keep once per version of the cluster.
+    pub kept: Singletons,
     /// Where the HTTP building blocks keep the stats of its answers, once there is one.
     pub response_stats: OnceLock<Box<dyn Any + Send + Sync>>,
 }
@@ -119,6 +122,7 @@ impl ClusterInfo {
             socket_setup: None,
             scope,
             protocol_options: ProtocolOptions::default(),
+            kept: Singletons::default(),
             response_stats: OnceLock::new(),
         }
     }

@@ -70,7 +70,7 @@ impl ConnectionIds {
     }
 }
 
-/// Typed places, shared by all threads: at most one value of each type. Not for the data path.
+/// Typed places of the process or of a cluster, shared by all threads: at most one value of each type. Not for the data path.
 #[derive(Default)]
 pub struct Singletons(Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
 
@@ -79,6 +79,17 @@ impl Singletons {
     pub fn get<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         let values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         values.get(&TypeId::of::<T>()).cloned().and_then(|value| value.downcast().ok())
+    }
+
+    /// The value of that type, made if there is none.
+    pub fn get_or_insert_with<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let present = values.get(&TypeId::of::<T>()).cloned().and_then(|value| value.downcast().ok());
+        present.unwrap_or_else(|| {
+            let value = Arc::new(make());
+            values.insert(TypeId::of::<T>(), Arc::clone(&value) as _);
+            value
+        })
     }
 
     /// Puts a value there; one of the same type is replaced.

@@ -4,7 +4,6 @@ mod channel;
 mod http2;
 
 use std::{
-    any::Any,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -14,7 +13,11 @@ use http_body::{Frame, SizeHint};
 
 pub use self::channel::{BodySender, BodyUnwanted};
 use self::{channel::ChannelBody, http2::Http2Body};
-use crate::{reset::StreamReset, tunnel::Tunnel, upstream::Http1Answer};
+use crate::{
+    reset::{StreamGuard, StreamReset},
+    tunnel::Tunnel,
+    upstream::Http1Answer,
+};
 
 /// Why a body broke off.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -70,10 +73,10 @@ impl Body {
         Self(Kind::Http1Answer(Box::new(answer)))
     }
 
-    /// What an HTTP/2 stream receives. Reading it gives the sender its window back. `guard` is dropped at its end, or
-    /// with it.
-    pub fn http2(stream: h2::RecvStream, guard: Option<Box<dyn Any>>) -> Self {
-        if stream.is_end_stream() { Self::empty() } else { Self(Kind::Http2(Http2Body::new(stream, guard))) }
+    /// What an HTTP/2 stream receives. Reading it gives the sender its window back. `guard` is told of its end.
+    pub fn http2(stream: h2::RecvStream, guard: Option<Box<dyn StreamGuard>>) -> Self {
+        let body = Http2Body::new(stream, guard);
+        if body.is_end_stream() { Self::empty() } else { Self(Kind::Http2(body)) }
     }
 
     /// A body that is written by hand. The sender is held back when about `limit` bytes wait to be read.

@@ -1,7 +1,6 @@
 //! An HTTP/2 stream as a stream of bytes: what CONNECT and extended CONNECT make of it (RFC 9113, 8.5; RFC 8441).
 
 use std::{
-    any::Any,
     cell::OnceCell,
     io,
     pin::Pin,
@@ -15,7 +14,7 @@ use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use underpass_core::io::Io;
 
-use crate::reset::{ResetReason, StreamReset};
+use crate::reset::{ResetReason, StreamGuard, StreamReset};
 
 /// Both directions of an HTTP/2 stream as an [`Io`], on either side of the connection.
 ///
@@ -31,8 +30,8 @@ pub struct H2StreamIo {
     phase: Phase,
     shut_down: bool,
     trailers: Rc<OnceCell<HeaderMap>>,
-    /// Held for its drop.
-    _guard: Option<Box<dyn Any>>,
+    /// Told of the end.
+    guard: Option<Box<dyn StreamGuard>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,8 +42,8 @@ enum Phase {
 }
 
 impl H2StreamIo {
-    /// Both directions of a stream, whose heads were sent and received. `guard` is dropped with it.
-    pub fn new(send: SendStream<Bytes>, recv: RecvStream, guard: Option<Box<dyn Any>>) -> Self {
+    /// Both directions of a stream, whose heads were sent and received. `guard` is told of its end.
+    pub fn new(send: SendStream<Bytes>, recv: RecvStream, guard: Option<Box<dyn StreamGuard>>) -> Self {
         Self {
             send,
             recv,
@@ -52,7 +51,7 @@ impl H2StreamIo {
             phase: Phase::Data,
             shut_down: false,
             trailers: Rc::default(),
-            _guard: guard,
+            guard,
         }
     }
 
@@ -91,7 +90,15 @@ impl H2StreamIo {
 
     fn failure(&mut self, error: &h2::Error) -> io::Error {
         self.phase = Phase::Ended;
-        StreamReset::from(error).into()
+        let reset = StreamReset::from(error);
+        self.end(Err(&reset));
+        reset.into()
+    }
+
+    fn end(&mut self, end: Result<(), &StreamReset>) {
+        if let Some(guard) = self.guard.take() {
+            guard.ended(end);
+        }
     }
 
     /// Waits until some of `wanted` bytes may be sent.
@@ -201,7 +208,16 @@ impl Io for H2StreamIo {
     }
 
     fn reset(&mut self) {
+        self.guard = None;
         self.shut_down = true;
         self.send.send_reset(Reason::CANCEL);
+    }
+}
+
+impl Drop for H2StreamIo {
+    fn drop(&mut self) {
+        if self.shut_down && (self.phase == Phase::Ended || self.recv.is_end_stream()) {
+            self.end(Ok(()));
+        }
     }
 }

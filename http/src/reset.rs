@@ -32,8 +32,8 @@ pub enum ResetReason {
     /// A circuit breaker or a buffer limit refused.
     #[error("overflow")]
     Overflow,
-    /// A CONNECT was refused.
-    #[error("connect error")]
+    /// The peer's own connection behind a CONNECT failed (HTTP/2 `CONNECT_ERROR`).
+    #[error("remote error with CONNECT request")]
     ConnectError,
     /// The peer broke the protocol.
     #[error("protocol error")]
@@ -53,7 +53,7 @@ impl ResetReason {
             Self::ConnectionTimeout => "connection_timeout",
             Self::ConnectionTermination => "connection_termination",
             Self::Overflow => "overflow",
-            Self::ConnectError => "connect_error",
+            Self::ConnectError => "remote_error_with_CONNECT_request",
             Self::ProtocolError => "protocol_error",
         }
     }
@@ -88,6 +88,7 @@ impl From<&h2::Error> for StreamReset {
             Some(_) if error.is_go_away() && error.is_remote() => ResetReason::RemoteRefusedStreamReset,
             Some(h2::Reason::REFUSED_STREAM) if error.is_remote() => ResetReason::RemoteRefusedStreamReset,
             Some(h2::Reason::CONNECT_ERROR) if error.is_remote() => ResetReason::ConnectError,
+            Some(h2::Reason::PROTOCOL_ERROR) if error.is_remote() => ResetReason::ProtocolError,
             Some(_) if error.is_remote() => ResetReason::RemoteReset,
             Some(_) if error.is_library() => ResetReason::ProtocolError,
             Some(_) => ResetReason::LocalReset,
@@ -95,6 +96,12 @@ impl From<&h2::Error> for StreamReset {
         };
         reason.into()
     }
+}
+
+/// Who wants to know how a stream ended. Dropping it without a word says that the stream was given up before its end.
+pub trait StreamGuard {
+    /// The stream ended, in order or not.
+    fn ended(self: Box<Self>, end: Result<(), &StreamReset>);
 }
 
 impl From<StreamReset> for std::io::Error {

@@ -12,6 +12,7 @@
 mod accounting;
 mod http1;
 mod http2;
+mod keepalive;
 mod metered;
 mod pool;
 mod pools;

@@ -1,22 +1,20 @@
 //! The body of an HTTP/2 stream.
 
-use std::{
-    any::Any,
-    task::{Context, Poll, ready},
-};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Frame, SizeHint};
 
 use super::BodyError;
+use crate::reset::{StreamGuard, StreamReset};
 
 /// What one side of an HTTP/2 stream receives. Dropping it before its end resets the stream, if nobody else holds it.
 pub(super) struct Http2Body {
     stream: RecvStream,
     phase: Phase,
-    /// Held until the end.
-    guard: Option<Box<dyn Any>>,
+    /// Told of the end.
+    guard: Option<Box<dyn StreamGuard>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,7 +25,7 @@ enum Phase {
 }
 
 impl Http2Body {
-    pub(super) fn new(stream: RecvStream, guard: Option<Box<dyn Any>>) -> Self {
+    pub(super) fn new(stream: RecvStream, guard: Option<Box<dyn StreamGuard>>) -> Self {
         Self { stream, phase: Phase::Data, guard }
     }
 
@@ -52,7 +50,7 @@ impl Http2Body {
             self.phase = Phase::Done;
             match trailers {
                 Ok(trailers) => {
-                    self.guard = None;
+                    self.end(Ok(()));
                     return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
                 }
                 Err(error) => return Poll::Ready(Some(Err(self.fail(&error)))),
@@ -63,7 +61,15 @@ impl Http2Body {
 
     fn fail(&mut self, error: &h2::Error) -> BodyError {
         self.phase = Phase::Done;
-        BodyError::Reset(error.into())
+        let reset = StreamReset::from(error);
+        self.end(Err(&reset));
+        BodyError::Reset(reset)
+    }
+
+    fn end(&mut self, end: Result<(), &StreamReset>) {
+        if let Some(guard) = self.guard.take() {
+            guard.ended(end);
+        }
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
@@ -72,5 +78,14 @@ impl Http2Body {
 
     pub(super) fn size_hint(&self) -> SizeHint {
         if self.is_end_stream() { SizeHint::with_exact(0) } else { SizeHint::default() }
+    }
+}
+
+impl Drop for Http2Body {
+    fn drop(&mut self) {
+        // Who saw the end coming need not read it.
+        if self.is_end_stream() {
+            self.end(Ok(()));
+        }
     }
 }

@@ -9,8 +9,8 @@ use underpass_core::config::Percent;
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// How many headers a message may have, where nothing is set.
 const DEFAULT_MAX_HEADERS_COUNT: usize = 100;
-/// How many KiB the headers of an answer may have, where nothing is set.
-const DEFAULT_MAX_RESPONSE_HEADERS_KB: usize = 60;
+/// How many KiB the headers of an answer may have, where nothing is set. Measured; Envoy's documentation says 60.
+const DEFAULT_MAX_RESPONSE_HEADERS_KB: usize = 80;
 
 /// `envoy.config.core.v3.HttpProtocolOptions`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -24,7 +24,7 @@ pub struct CommonHttpProtocolOptions {
     pub max_connection_duration_jitter: Option<Percent>,
     /// How many headers a message may have: 100 unless set.
     pub max_headers_count: Option<u32>,
-    /// How many KiB the headers of an answer may have: 60 unless set.
+    /// How many KiB the headers of an answer may have: 80 unless set.
     pub max_response_headers_kb: Option<u32>,
     /// How long a stream may last.
     pub max_stream_duration: Option<Duration>,

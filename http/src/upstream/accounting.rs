@@ -20,7 +20,10 @@ use underpass_core::{
 use tokio::time::Instant;
 
 use super::{metered::Metered, pool::Pool, protocol::Protocol};
-use crate::reset::{ResetReason, StreamReset};
+use crate::{
+    codec_stats::ClusterCodecStats,
+    reset::{ResetReason, StreamReset},
+};
 
 /// One upstream connection, as everybody who uses it sees it. Its end is counted when the last of them lets go.
 pub(super) struct ConnectionState {
@@ -30,6 +33,7 @@ pub(super) struct ConnectionState {
     pub(super) remote_address: Address,
     pub(super) connection_id: u64,
     pub(super) protocol: Protocol,
+    pub(super) codec_stats: Arc<ClusterCodecStats>,
     pool: Weak<Pool>,
     lease: RefCell<Option<Box<dyn ConnectionLease>>>,
     /// When it takes no more requests.
@@ -38,7 +42,11 @@ pub(super) struct ConnectionState {
     refusal: Option<RefusalNote>,
     received: Cell<u64>,
     sent: Cell<u64>,
+    /// Its part of `upstream_cx_rx_bytes_buffered`: as in Envoy, what was read last.
+    last_read: Cell<u64>,
     closed_remotely: Cell<bool>,
+    /// When its last request ended.
+    pub(super) idle_since: Cell<Instant>,
     /// Requests in progress.
     active: Cell<usize>,
     /// Set when the connection ended below a request.
@@ -59,7 +67,15 @@ impl ConnectionState {
             Protocol::Http1 => cluster.stats.upstream_cx_http1_total.inc(),
             Protocol::Http2 => cluster.stats.upstream_cx_http2_total.inc(),
         }
+        let codec_stats = ClusterCodecStats::of(&cluster);
+        match protocol {
+            Protocol::Http1 => {
+                codec_stats.http1();
+            }
+            Protocol::Http2 => codec_stats.http2().nghttp2_upstream_connections.inc(),
+        }
         let state = Rc::new(Self {
+            codec_stats,
             host,
             cluster,
             local_address,
@@ -72,6 +88,8 @@ impl ConnectionState {
             refusal: io.refusal_note(),
             received: Cell::new(0),
             sent: Cell::new(0),
+            last_read: Cell::new(0),
+            idle_since: Cell::new(Instant::now()),
             closed_remotely: Cell::new(false),
             active: Cell::new(0),
             ended_with_request: Cell::new(false),
@@ -90,14 +108,38 @@ impl ConnectionState {
         self.active.get()
     }
 
+    /// Whether it is too old for another request; counted, if so.
+    pub(super) fn is_expired(&self) -> bool {
+        let expired = self.expires.is_some_and(|expires| Instant::now() >= expires);
+        if expired {
+            self.cluster.stats.upstream_cx_max_duration_reached.inc();
+        }
+        expired
+    }
+
     /// How many requests it has carried.
     pub(super) fn requests(&self) -> u32 {
         self.requests.get()
     }
 
     pub(super) fn note_received(&self, n: usize) {
-        self.received.set(self.received.get() + n as u64);
-        self.cluster.stats.upstream_cx_rx_bytes_total.add(n as u64);
+        let n = n as u64;
+        self.received.set(self.received.get() + n);
+        self.cluster.stats.upstream_cx_rx_bytes_total.add(n);
+        self.set_last_read(n);
+    }
+
+    fn set_last_read(&self, n: u64) {
+        let before = self.last_read.replace(n);
+        if before != n {
+            // The difference may be negative; gauges count in two's complement.
+            self.cluster.stats.upstream_cx_rx_bytes_buffered.add(n.wrapping_sub(before));
+        }
+    }
+
+    /// How many bytes it has received.
+    pub(super) fn received(&self) -> u64 {
+        self.received.get()
     }
 
     pub(super) fn note_sent(&self, n: usize) {
@@ -124,6 +166,7 @@ impl ConnectionState {
 
 impl Drop for ConnectionState {
     fn drop(&mut self) {
+        self.set_last_read(0);
         self.cluster.stats.upstream_rq_per_cx.record(u64::from(self.requests.get()));
         if let Some(lease) = self.lease.take() {
             let by = if self.closed_remotely.get() { ClosedBy::Remote } else { ClosedBy::Local };
@@ -139,6 +182,8 @@ impl Drop for ConnectionState {
 pub(super) struct StreamHold {
     pub(super) connection: Rc<ConnectionState>,
     info: Option<SharedStreamInfo>,
+    /// Whether request and answer were complete.
+    complete: Cell<bool>,
     sent_before: u64,
     received_before: u64,
     // Held for its drop.
@@ -151,7 +196,7 @@ impl StreamHold {
         let ConnectionState { cluster, host, .. } = &**connection;
         let requests = &cluster.circuit_breakers.of(high_priority).requests;
         if !requests.has_room() {
-            cluster.stats.upstream_rq_pending_overflow.inc();
+            cluster.stats.upstream_rq_active_overflow.inc();
             return Err(PoolFailure {
                 reason: PoolFailureReason::PendingOverflow,
                 transport_failure_reason: None,
@@ -162,11 +207,15 @@ impl StreamHold {
         cluster.stats.upstream_rq_active.inc();
         host.stats.rq_total.fetch_add(1, Ordering::Relaxed);
         host.stats.rq_active.fetch_add(1, Ordering::Relaxed);
+        if connection.protocol == Protocol::Http2 {
+            connection.codec_stats.http2().streams_active.inc();
+        }
         connection.active.set(connection.active.get() + 1);
         connection.requests.set(connection.requests.get() + 1);
         Ok(Self {
             connection: Rc::clone(connection),
             info: None,
+            complete: Cell::new(false),
             sent_before: connection.sent.get(),
             received_before: connection.received.get(),
             _breaker: requests.hold(),
@@ -178,11 +227,21 @@ impl StreamHold {
         self.info = Some(info);
     }
 
+    /// Notes that request and answer are complete.
+    pub(super) fn complete(&self) {
+        self.complete.set(true);
+    }
+
+    /// How many bytes the connection has received since the request began.
+    pub(super) fn received(&self) -> u64 {
+        self.connection.received() - self.received_before
+    }
+
     /// Notes what the connection carried since the request began. True of connections with one request at a time.
     pub(super) fn note_wire_bytes(&self) {
         if let Some(info) = &self.info {
             info.upstream.wire_bytes_sent.set(self.connection.sent.get() - self.sent_before);
-            info.upstream.wire_bytes_received.set(self.connection.received.get() - self.received_before);
+            info.upstream.wire_bytes_received.set(self.received());
         }
     }
 }
@@ -193,8 +252,20 @@ impl Drop for StreamHold {
         cluster.stats.upstream_rq_active.dec();
         host.stats.rq_active.fetch_sub(1, Ordering::Relaxed);
         active.set(active.get() - 1);
-        if self.connection.protocol == Protocol::Http1 {
-            self.note_wire_bytes();
+        match self.connection.protocol {
+            Protocol::Http1 => {
+                self.note_wire_bytes();
+                if !self.complete.get() {
+                    // The connection is of no more use.
+                    self.connection.note_ended_with_request();
+                }
+            }
+            Protocol::Http2 => {
+                self.connection.codec_stats.http2().streams_active.dec();
+                if active.get() == 0 {
+                    self.connection.idle_since.set(Instant::now());
+                }
+            }
         }
         if let Some(pool) = self.connection.pool() {
             pool.stream_ended();

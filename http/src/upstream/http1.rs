@@ -1,6 +1,7 @@
 //! The client side of HTTP/1.1: one request at a time on a connection, driven by whoever made it.
 
 mod answer;
+mod framing;
 mod idle;
 mod request;
 
@@ -20,7 +21,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use underpass_core::io::{BoxIo, Prefixed};
 
-use self::request::RequestBody;
+use self::request::{RequestBody, Sent};
 pub(crate) use self::{answer::Http1Answer, idle::Idle};
 use super::{
     accounting::{ConnectionState, StreamHold},
@@ -40,6 +41,7 @@ pub(super) struct Http1Client {
     /// Set when the driver is done; it must not be polled any more then.
     done: bool,
     used_up: Cell<bool>,
+    allow_chunked_length: bool,
     pub(super) connection: Rc<ConnectionState>,
 }
 
@@ -55,7 +57,14 @@ impl Http1Client {
             .title_case_headers(settings.http1.proper_case_words)
             .handshake(TokioIo::new(io))
             .await?;
-        Ok(Box::new(Self { sender, driver, done: false, used_up: Cell::new(false), connection }))
+        Ok(Box::new(Self {
+            sender,
+            driver,
+            done: false,
+            used_up: Cell::new(false),
+            allow_chunked_length: settings.http1.allow_chunked_length,
+            connection,
+        }))
     }
 
     /// Drives the connection. Ready once it is of no more use, in order or not.
@@ -65,18 +74,17 @@ impl Http1Client {
         }
         if let Poll::Ready(result) = self.driver.poll_without_shutdown(cx) {
             self.done = true;
-            if let Err(error) = result {
-                self.note_error(&error);
+            if let Err(error) = result
+                && !error.is_parse()
+                && !error.is_incomplete_message()
+                && std::error::Error::source(&error).is_none()
+            {
+                // No error of the socket, nor of the answer: one that nobody asked for.
+                self.connection.cluster.stats.upstream_cx_protocol_error.inc();
             }
             return Poll::Ready(());
         }
         Poll::Pending
-    }
-
-    fn note_error(&self, error: &hyper::Error) {
-        if error.is_parse() {
-            self.connection.cluster.stats.upstream_cx_protocol_error.inc();
-        }
     }
 
     /// Whether the next request can be sent now.
@@ -101,13 +109,17 @@ impl Http1Client {
     }
 }
 
-/// Gives a connection back to its pool when its request is done, if it can be used again.
-fn finish(mut client: Box<Http1Client>, hold: StreamHold) {
+/// Gives a connection back to its pool when its answer is complete, if it can be used again.
+fn finish(mut client: Box<Http1Client>, hold: StreamHold, sent: &Sent) {
+    let sent = sent.as_ref().is_none_or(|sent| sent.get());
+    if sent {
+        hold.complete();
+    }
+    drop(hold);
     // What is left to do after the last byte makes the connection ready, or closes it.
     let _ = client.poll_driver(&mut Context::from_waker(std::task::Waker::noop()));
-    let reusable = client.is_ready() && !client.is_used_up();
+    let reusable = sent && client.is_ready() && !client.is_used_up();
     let pool = client.connection.pool();
-    drop(hold);
     if let Some(pool) = pool.filter(|_| reusable) {
         pool.release(client);
     }
@@ -118,7 +130,7 @@ struct Answered {
     client: Box<Http1Client>,
     hold: StreamHold,
     response: http::Response<Incoming>,
-    request_done: bool,
+    sent: Sent,
 }
 
 /// Sends a request and waits for the head of the answer.
@@ -128,62 +140,45 @@ async fn exchange(
     head: RequestHead,
     body: Body,
 ) -> Result<Answered, StreamReset> {
+    let connects = head.is_connect();
     let (request, sent) = request::encode(head, body)?;
     let mut answer = pin!(client.sender.send_request(request));
     let response = poll_fn(|cx| {
-        let driven = {
-            let client = &mut *client;
-            poll_parts(&mut client.driver, &mut client.done, cx)
-        };
-        match answer.as_mut().poll(cx) {
-            Poll::Ready(answer) => Poll::Ready(answer.map_err(|error| (error, driven))),
-            Poll::Pending => Poll::Pending,
+        if !client.done {
+            // An error is told by the answer, too.
+            client.done = client.driver.poll_without_shutdown(cx).is_ready();
         }
+        answer.as_mut().poll(cx)
     })
     .await;
-    match response {
-        Ok(response) => {
-            if says_close(&response) {
-                client.connection.cluster.stats.upstream_cx_close_notify.inc();
-                client.use_up();
-            }
-            Ok(Answered { client, hold, response, request_done: sent.is_none_or(|sent| sent.get()) })
-        }
-        Err((error, _)) => Err(client.fail(&error)),
+    let response = response.map_err(|error| fail(&client, &hold, &error))?;
+    if framing::is_contradictory(&response, connects, client.allow_chunked_length) {
+        return Err(protocol_error(&client));
     }
+    if says_close(&response) {
+        client.connection.cluster.stats.upstream_cx_close_notify.inc();
+        client.use_up();
+    }
+    Ok(Answered { client, hold, response, sent })
 }
 
-fn poll_parts(
-    driver: &mut Connection<TokioIo<Metered>, RequestBody>,
-    done: &mut bool,
-    cx: &mut Context<'_>,
-) -> Option<hyper::Error> {
-    if *done {
-        return None;
+/// What an error means for the request.
+fn fail(client: &Http1Client, hold: &StreamHold, error: &hyper::Error) -> StreamReset {
+    let connection = &client.connection;
+    // The request's body broke off, or it cannot be written.
+    if error.is_user() {
+        return connection.ended_with_request(ResetReason::LocalReset);
     }
-    match driver.poll_without_shutdown(cx) {
-        Poll::Ready(result) => {
-            *done = true;
-            result.err()
-        }
-        Poll::Pending => None,
+    // As in Envoy, an end in the middle of an answer is as wrong as an answer that cannot be read.
+    if error.is_parse() || hold.received() > 0 {
+        return protocol_error(client);
     }
+    connection.ended_with_request(ResetReason::ConnectionTermination)
 }
 
-impl Http1Client {
-    /// What an error means for the request.
-    fn fail(&self, error: &hyper::Error) -> StreamReset {
-        let reason = if error.is_parse() {
-            self.note_error(error);
-            ResetReason::ProtocolError
-        } else if error.is_user() {
-            // The request's body broke off.
-            ResetReason::LocalReset
-        } else {
-            ResetReason::ConnectionTermination
-        };
-        self.connection.ended_with_request(reason)
-    }
+fn protocol_error(client: &Http1Client) -> StreamReset {
+    client.connection.cluster.stats.upstream_cx_protocol_error.inc();
+    client.connection.ended_with_request(ResetReason::ProtocolError)
 }
 
 /// Whether an answer says that the connection ends after it (RFC 9112, 9.3).
@@ -207,21 +202,16 @@ pub(super) async fn send(
     head: RequestHead,
     body: Body,
 ) -> Result<Response, StreamReset> {
-    let Answered { client, hold, response, request_done } = exchange(client, hold, head, body).await?;
-    Ok(with_body(client, hold, response, request_done))
+    Ok(with_body(exchange(client, hold, head, body).await?))
 }
 
-fn with_body(
-    client: Box<Http1Client>,
-    hold: StreamHold,
-    response: http::Response<Incoming>,
-    request_done: bool,
-) -> Response {
-    if request_done && http_body::Body::is_end_stream(response.body()) {
-        finish(client, hold);
+fn with_body(answered: Answered) -> Response {
+    let Answered { client, hold, response, sent } = answered;
+    if http_body::Body::is_end_stream(response.body()) {
+        finish(client, hold, &sent);
         return response.map(|_| Body::empty());
     }
-    response.map(|body| Body::http1_answer(Http1Answer::new(client, hold, body, request_done)))
+    response.map(|body| Body::http1_answer(Http1Answer::new(client, hold, body, sent)))
 }
 
 /// Sends a request for a tunnel and waits for the head of the answer.
@@ -231,19 +221,19 @@ pub(super) async fn tunnel(
     head: RequestHead,
 ) -> Result<Established, StreamReset> {
     let connects = head.is_connect();
-    let Answered { mut client, hold, mut response, request_done } =
-        exchange(client, hold, head, Body::empty()).await?;
-    let status = response.status();
+    let answered = exchange(client, hold, head, Body::empty()).await?;
+    let status = answered.response.status();
     let accepted = if connects { status.is_success() } else { status == StatusCode::SWITCHING_PROTOCOLS };
     if connects {
         // It ends with the tunnel, or with the refusal: the request itself has no end.
-        client.use_up();
-        client.connection.note_ended_with_request();
+        answered.client.use_up();
+        answered.client.connection.note_ended_with_request();
     }
     if !accepted {
-        let response = with_body(client, hold, response, request_done);
+        let response = with_body(answered);
         return Ok(Established { response, io: None, ended: false, trailers: Trailers::default() });
     }
+    let Answered { mut client, hold, mut response, .. } = answered;
     // hyper is done with the connection at once; whatever it says, the bytes are ours.
     poll_fn(|cx| {
         let _ = client.poll_driver(cx);

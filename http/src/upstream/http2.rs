@@ -1,36 +1,22 @@
 //! The client side of HTTP/2: many requests on one connection, which a task of its own drives.
 
 mod connection;
+mod guard;
 mod request;
 mod upload;
 
 use std::{future::poll_fn, pin::pin, rc::Rc, task::Poll};
 
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use tokio::task::JoinHandle;
 
 pub(super) use self::connection::{Http2Client, Http2Place, open};
-use self::{request::Encoded, upload::Upload};
+use self::{guard::Guard, request::Encoded, upload::Upload};
 use super::{
     accounting::StreamHold,
     stream::{Established, Trailers},
 };
 use crate::{Body, RequestHead, Response, h2_stream_io::H2StreamIo, reset::StreamReset};
-
-/// What a stream holds until its answer has ended.
-struct Guard {
-    _hold: StreamHold,
-    upload: Option<JoinHandle<()>>,
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        // An answer that is complete before its request is ends the request, as in Envoy.
-        if let Some(upload) = &self.upload {
-            upload.abort();
-        }
-    }
-}
 
 /// Sends a request and waits for the head of the answer.
 pub(super) async fn send(
@@ -41,7 +27,9 @@ pub(super) async fn send(
 ) -> Result<Response, StreamReset> {
     let Encoded { request, .. } = request::encode(head)?;
     let headers_only = http_body::Body::is_end_stream(&body);
-    let (answer, stream) = place.send_request(request, headers_only)?;
+    let mut guard = Guard::new(hold);
+    let sent = place.send_request(request, headers_only).map_err(|reset| guard.fail(reset));
+    let (answer, stream) = sent?;
     let mut upload = (!headers_only).then(|| Box::pin(Upload::new(stream, body)));
     let mut answer = pin!(answer);
     let outcome = poll_fn(|cx| {
@@ -56,14 +44,13 @@ pub(super) async fn send(
         answer.as_mut().poll(cx).map_err(|error| StreamReset::from(&error))
     })
     .await;
-    let response = outcome.map_err(|reset| place.client.reset(reset))?;
-    // What is left of the request must not wait for somebody to read the answer.
-    let upload = upload.map(|upload| {
-        tokio::task::spawn_local(async move {
+    let response = outcome.map_err(|reset| guard.fail(reset))?;
+    if let Some(upload) = upload {
+        // What is left of the request must not wait for somebody to read the answer.
+        guard.watch(tokio::task::spawn_local(async move {
             let _ = upload.await;
-        })
-    });
-    let guard = Guard { _hold: hold, upload };
+        }));
+    }
     Ok(response.map(|stream| Body::http2(stream, Some(Box::new(guard)))))
 }
 
@@ -74,12 +61,13 @@ pub(super) async fn tunnel(
     head: RequestHead,
 ) -> Result<Established, StreamReset> {
     let Encoded { request, upgrade } = request::encode(head)?;
-    let (answer, mut stream) = place.send_request(request, false)?;
-    let mut answer = answer.await.map_err(|error| place.client.reset((&error).into()))?;
+    let mut guard = Guard::new(hold);
+    let sent = place.send_request(request, false).map_err(|reset| guard.fail(reset));
+    let (answer, mut stream) = sent?;
+    let mut answer = answer.await.map_err(|error| guard.fail((&error).into()))?;
     if !answer.status().is_success() {
         // Nothing follows from this side.
-        let _ = stream.send_data(bytes::Bytes::new(), true);
-        let guard = Guard { _hold: hold, upload: None };
+        let _ = stream.send_data(Bytes::new(), true);
         let response = answer.map(|stream| Body::http2(stream, Some(Box::new(guard))));
         return Ok(Established { response, io: None, ended: false, trailers: Trailers::default() });
     }
@@ -88,7 +76,7 @@ pub(super) async fn tunnel(
     }
     let (parts, recv) = answer.into_parts();
     let ended = recv.is_end_stream();
-    let io = H2StreamIo::new(stream, recv, Some(Box::new(hold)));
+    let io = H2StreamIo::new(stream, recv, Some(Box::new(guard)));
     let trailers = Rc::clone(io.trailers());
     let response = http::Response::from_parts(parts, Body::empty());
     Ok(Established { response, io: Some(Box::new(io)), ended, trailers })

@@ -141,14 +141,14 @@ impl Pool {
 
     /// An HTTP/1 connection is free again.
     pub(super) fn release(self: &Rc<Self>, client: Box<Http1Client>) {
-        if self.draining.get() || client.is_used_up() {
+        if client.is_used_up() {
             return;
         }
         if let Some(pending) = self.next_pending() {
             self.serve(pending, Place::Http1(client));
-            return;
+        } else if !self.draining.get() {
+            self.keep_idle(client);
         }
-        self.keep_idle(client);
     }
 
     /// A request ended, which may have made room for another.
@@ -250,8 +250,11 @@ impl Pool {
             Protocol::Http2 => {
                 let client = http2::open(io, state, self).await.ok();
                 client.map(|client| {
-                    self.http2.borrow_mut().push(client);
+                    self.http2.borrow_mut().push(Rc::clone(&client));
                     self.serve_pending();
+                    if self.draining.get() {
+                        client.drain();
+                    }
                 })
             }
         };

@@ -16,6 +16,7 @@ use underpass_core::{
     config::{self, ConfigPath},
     protocol_options::ProtocolOptions,
     server::ServerContext,
+    server::Singletons,
     stats::Scope,
     transport_socket::{UpstreamTransportSocket, UpstreamTransportSocketConfig},
 };
@@ -164,6 +165,7 @@ impl Environment {
             socket_setup: sockets.map(|sockets| Arc::new(sockets) as _),
             scope: scope.clone(),
             protocol_options: protocol_options(config, context)?,
+            kept: Singletons::default(),
             response_stats: OnceLock::new(),
         })
     }

@@ -33,7 +33,7 @@ fn what_is_not_set_is_as_in_envoy() {
     )
     .unwrap();
     assert_eq!(built.common.idle_timeout, Some(Duration::from_secs(3600)));
-    assert_eq!((built.common.max_headers_count, built.common.max_response_headers_bytes), (100, 60 * 1024));
+    assert_eq!((built.common.max_headers_count, built.common.max_response_headers_bytes), (100, 80 * 1024));
     assert_eq!(built.common.headers_with_underscores_action, HeadersWithUnderscoresAction::Allow);
     let http2 = Http2Settings { keepalive: built.http2.keepalive.clone(), ..Http2Settings::default() };
     assert_eq!(built.http2, http2);

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{Http1Client, StreamHold, finish};
+use super::{Http1Client, Sent, StreamHold, fail, finish};
 use crate::{BodyError, reset::ResetReason};
 
 /// What is left of an exchange after the head of its answer. Reading it drives the connection; at its end the connection
@@ -20,6 +20,7 @@ use crate::{BodyError, reset::ResetReason};
 pub(crate) struct Http1Answer {
     driver: Driver,
     hold: Option<StreamHold>,
+    sent: Sent,
     body: Incoming,
 }
 
@@ -33,13 +34,8 @@ enum Driver {
 }
 
 impl Http1Answer {
-    pub(super) fn new(
-        client: Box<Http1Client>,
-        hold: StreamHold,
-        body: Incoming,
-        request_done: bool,
-    ) -> Self {
-        let driver = if request_done {
+    pub(super) fn new(client: Box<Http1Client>, hold: StreamHold, body: Incoming, sent: Sent) -> Self {
+        let driver = if sent.as_ref().is_none_or(|sent| sent.get()) {
             Driver::Reader(client)
         } else {
             let shared = Rc::new(RefCell::new(Some(client)));
@@ -50,7 +46,7 @@ impl Http1Answer {
             }));
             Driver::Task(shared)
         };
-        Self { driver, hold: Some(hold), body }
+        Self { driver, hold: Some(hold), sent, body }
     }
 
     pub(crate) fn poll_frame(
@@ -99,16 +95,15 @@ impl Http1Answer {
 
     fn end(&mut self) {
         if let (Some(client), Some(hold)) = (self.take_client(), self.hold.take()) {
-            finish(client, hold);
+            finish(client, hold, &self.sent);
         }
     }
 
     fn fail(&mut self, error: &hyper::Error) -> BodyError {
-        let reset = match self.take_client() {
-            Some(client) => client.fail(error),
-            None => ResetReason::ConnectionTermination.into(),
+        let reset = match (self.take_client(), self.hold.take()) {
+            (Some(client), Some(hold)) => fail(&client, &hold, error),
+            _ => ResetReason::ConnectionTermination.into(),
         };
-        self.hold = None;
         BodyError::Reset(reset)
     }
 }

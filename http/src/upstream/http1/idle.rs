@@ -26,22 +26,17 @@ impl Pool {
             let Idle { mut client, .. } = self.idle.borrow_mut().pop_back()?;
             // It may have ended without the watch having got its turn yet.
             let ended = client.poll_driver(&mut Context::from_waker(Waker::noop())).is_ready();
-            if !ended && client.is_ready() && !self.is_too_old(&client) {
+            if !ended && client.is_ready() && !client.connection.is_expired() {
                 return Some(client);
             }
         }
     }
 
-    fn is_too_old(&self, client: &Http1Client) -> bool {
-        let old = client.connection.expires.is_some_and(|expires| Instant::now() >= expires);
-        if old {
-            client.connection.cluster.stats.upstream_cx_max_duration_reached.inc();
-        }
-        old
-    }
-
     /// Keeps a connection for the next request.
     pub(in crate::upstream) fn keep_idle(self: &Rc<Self>, mut client: Box<Http1Client>) {
+        if client.connection.is_expired() {
+            return;
+        }
         let watch = self.idle_watch.borrow().clone();
         if let Some(waker) = &watch
             && client.poll_driver(&mut Context::from_waker(waker)).is_ready()
@@ -74,6 +69,8 @@ impl Pool {
             {
                 idle.client.connection.cluster.stats.upstream_cx_idle_timeout.inc();
                 gone.push(idle);
+            } else if idle.client.connection.is_expired() {
+                gone.push(idle);
             } else {
                 kept.push_back(idle);
             }
@@ -82,9 +79,13 @@ impl Pool {
         drop(gone);
     }
 
-    /// When the first of them will have been idle for too long.
+    /// When the first of them will have been idle for too long, or be too old.
     fn idle_deadline(&self) -> Option<Instant> {
-        Some(self.idle.borrow().front()?.since + self.settings.common.idle_timeout?)
+        let idle = self.idle.borrow();
+        let first = idle.front()?;
+        let idle_end = self.settings.common.idle_timeout.map(|timeout| first.since + timeout);
+        let expiry = idle.iter().filter_map(|idle| idle.client.connection.expires).min();
+        idle_end.into_iter().chain(expiry).min()
     }
 }
 

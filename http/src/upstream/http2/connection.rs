@@ -5,7 +5,9 @@ use std::{
     future::poll_fn,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -14,10 +16,12 @@ use h2::{
     client::{Builder, Connection, ResponseFuture, SendRequest},
 };
 use http::Request;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
+    protocol_options::ClusterProtocolOptions,
     reset::{ResetReason, StreamReset},
-    upstream::{accounting::ConnectionState, metered::Metered, pool::Pool},
+    upstream::{accounting::ConnectionState, keepalive::Pings, metered::Metered, pool::Pool},
 };
 
 /// One HTTP/2 connection.
@@ -26,6 +30,9 @@ pub(in crate::upstream) struct Http2Client {
     sender: RefCell<Option<SendRequest<Bytes>>>,
     /// How many streams there may be.
     limit: Cell<usize>,
+    /// How long it may be without streams before a ping goes ahead of the next one.
+    idle_interval: Option<Duration>,
+    wants_ping: Cell<bool>,
     pub(in crate::upstream) connection: Rc<ConnectionState>,
 }
 
@@ -35,6 +42,16 @@ impl Http2Client {
         self.sender.borrow().is_some() && self.connection.active() < self.limit.get()
     }
 
+    /// After a while without streams, the next one goes with a ping, which tells soon if the peer is gone.
+    fn check_after_idleness(&self) {
+        if let Some(interval) = self.idle_interval
+            && self.connection.active() == 0
+            && self.connection.idle_since.get().elapsed() >= interval
+        {
+            self.wants_ping.set(true);
+        }
+    }
+
     /// Takes no more requests: who waits goes elsewhere, and the connection ends with its last stream.
     pub(in crate::upstream) fn drain(self: &Rc<Self>) {
         let sender = self.sender.take();
@@ -42,24 +59,6 @@ impl Http2Client {
             pool.forget(self);
         }
         drop(sender);
-    }
-
-    /// What an error means for a stream; counted as by Envoy's `MultiplexedActiveClientBase::onStreamReset`.
-    pub(super) fn reset(&self, mut reset: StreamReset) -> StreamReset {
-        let stats = &self.connection.cluster.stats;
-        match reset.reason {
-            ResetReason::ConnectionTermination
-            | ResetReason::LocalConnectionFailure
-            | ResetReason::RemoteConnectionFailure
-            | ResetReason::ConnectionTimeout => {
-                stats.upstream_rq_pending_failure_eject.inc();
-                reset = self.connection.ended_with_request(reset.reason);
-            }
-            ResetReason::LocalReset | ResetReason::ProtocolError => stats.upstream_rq_tx_reset.inc(),
-            ResetReason::RemoteReset => stats.upstream_rq_rx_reset.inc(),
-            _ => {}
-        }
-        reset
     }
 }
 
@@ -77,6 +76,7 @@ impl Http2Place {
             return None;
         }
         let sender = client.sender.borrow().clone()?;
+        client.check_after_idleness();
         Some(Self { client: Rc::clone(client), sender })
     }
 
@@ -105,58 +105,134 @@ pub(in crate::upstream) async fn open(
 ) -> Result<Rc<Http2Client>, h2::Error> {
     let (common, settings) = (&pool.settings.common, &pool.settings.http2);
     let limit = usize::try_from(settings.max_concurrent_streams).unwrap_or(usize::MAX);
-    let (sender, driver) = Builder::new()
+    let headers = u32::try_from(common.max_response_headers_bytes).unwrap_or(u32::MAX);
+    let mut builder = Builder::new();
+    builder
         .enable_push(false)
+        .header_table_size(settings.hpack_table_size)
+        .max_concurrent_streams(settings.max_concurrent_streams)
         .initial_window_size(settings.initial_stream_window_size)
         .initial_connection_window_size(settings.initial_connection_window_size)
-        .header_table_size(settings.hpack_table_size)
-        .max_header_list_size(u32::try_from(common.max_response_headers_bytes).unwrap_or(u32::MAX))
-        .initial_max_send_streams(limit)
-        .handshake(io)
-        .await?;
-    let client =
-        Rc::new(Http2Client { sender: RefCell::new(Some(sender)), limit: Cell::new(limit), connection });
-    tokio::task::spawn_local(drive(driver, Rc::clone(&client), limit));
+        .max_header_list_size(settings.max_header_list_size.unwrap_or(headers))
+        .initial_max_send_streams(limit);
+    if let Some(size) = settings.max_frame_size {
+        builder.max_frame_size(size);
+    }
+    let (sender, connection_driver) = builder.handshake(io).await?;
+    let client = Rc::new(Http2Client {
+        sender: RefCell::new(Some(sender)),
+        limit: Cell::new(limit),
+        idle_interval: settings.keepalive.as_ref().and_then(|keepalive| keepalive.connection_idle_interval),
+        wants_ping: Cell::new(false),
+        connection,
+    });
+    let driver = Driver::new(connection_driver, Rc::clone(&client), &pool.settings);
+    tokio::task::spawn_local(driver.run());
     Ok(client)
 }
 
 /// Drives a connection until it is over.
-async fn drive(mut driver: Connection<Metered, Bytes>, client: Rc<Http2Client>, configured: usize) {
-    let end = poll_fn(|cx| {
-        let end = Pin::new(&mut driver).poll(cx);
-        if end.is_pending() {
-            after_turn(&client, configured, cx);
-        }
-        end
-    })
-    .await;
-    if let Err(error) = &end
-        && error.is_library()
-    {
-        client.connection.cluster.stats.upstream_cx_protocol_error.inc();
-    }
-    if client.connection.active() > 0 {
-        client.connection.note_ended_with_request();
-    }
-    client.drain();
+struct Driver {
+    h2: Connection<Metered, Bytes>,
+    client: Rc<Http2Client>,
+    settings: Arc<ClusterProtocolOptions>,
+    pings: Option<Pings>,
 }
 
-/// Looks at what the peer may have said.
-fn after_turn(client: &Rc<Http2Client>, configured: usize, cx: &mut Context<'_>) {
-    let (leaving, allowed) = match &mut *client.sender.borrow_mut() {
-        Some(sender) => (
-            matches!(sender.poll_ready(cx), Poll::Ready(Err(_))),
-            sender.current_max_send_streams().min(configured),
-        ),
-        None => return,
-    };
-    if leaving {
-        // GOAWAY: streams that are open go on (RFC 9113, 6.8).
-        client.connection.cluster.stats.upstream_cx_close_notify.inc();
-        client.drain();
-    } else if client.limit.replace(allowed) < allowed
-        && let Some(pool) = client.connection.pool()
-    {
-        pool.serve_pending();
+impl Driver {
+    fn new(
+        mut h2: Connection<Metered, Bytes>,
+        client: Rc<Http2Client>,
+        settings: &Arc<ClusterProtocolOptions>,
+    ) -> Self {
+        let keepalive = settings.http2.keepalive.clone();
+        let pings = keepalive.and_then(|keepalive| Some(Pings::new(h2.ping_pong()?, keepalive)));
+        Self { h2, client, settings: Arc::clone(settings), pings }
+    }
+
+    async fn run(mut self) {
+        let mut timer = self.deadline().map(|deadline| Box::pin(sleep_until(deadline)));
+        let end = poll_fn(|cx| {
+            if let Poll::Ready(end) = Pin::new(&mut self.h2).poll(cx) {
+                return Poll::Ready(Some(end));
+            }
+            self.look_at_peer(cx);
+            self.look_at_time(&mut timer, cx);
+            if let Some(pings) = &mut self.pings
+                && pings.poll_timeout(self.client.wants_ping.take(), cx).is_ready()
+            {
+                self.client.connection.codec_stats.http2().keepalive_timeout.inc();
+                return Poll::Ready(None);
+            }
+            Poll::Pending
+        })
+        .await;
+        let connection = &self.client.connection;
+        match end {
+            Some(Err(error)) if error.is_library() => {
+                connection.cluster.stats.upstream_cx_protocol_error.inc();
+            }
+            _ if connection.active() > 0 => connection.note_ended_with_request(),
+            _ => {}
+        }
+        self.client.drain();
+    }
+
+    /// Takes note of what the peer may have said.
+    fn look_at_peer(&self, cx: &mut Context<'_>) {
+        let client = &self.client;
+        let (leaving, allowed) = match &mut *client.sender.borrow_mut() {
+            Some(sender) => (
+                matches!(sender.poll_ready(cx), Poll::Ready(Err(_))),
+                sender.current_max_send_streams().min(self.configured_limit()),
+            ),
+            None => return,
+        };
+        if leaving {
+            // GOAWAY: streams that are open go on (RFC 9113, 6.8).
+            client.connection.cluster.stats.upstream_cx_close_notify.inc();
+            client.drain();
+        } else if client.limit.replace(allowed) < allowed
+            && let Some(pool) = client.connection.pool()
+        {
+            pool.serve_pending();
+        }
+    }
+
+    fn configured_limit(&self) -> usize {
+        usize::try_from(self.settings.http2.max_concurrent_streams).unwrap_or(usize::MAX)
+    }
+
+    /// Lets the connection go when it was idle for too long, or is too old.
+    fn look_at_time(&self, timer: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) {
+        while let Some(sleep) = timer
+            && sleep.as_mut().poll(cx).is_ready()
+        {
+            let client = &self.client;
+            let connection = &client.connection;
+            if client.sender.borrow().is_none() {
+                *timer = None;
+            } else if connection.is_expired() {
+                client.drain();
+                *timer = None;
+            } else if self.idle_deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+                connection.cluster.stats.upstream_cx_idle_timeout.inc();
+                client.drain();
+                *timer = None;
+            } else if let Some(deadline) = self.deadline() {
+                sleep.as_mut().reset(deadline);
+            }
+        }
+    }
+
+    /// When the connection will have been idle for too long, if there will be no request.
+    fn idle_deadline(&self) -> Option<Instant> {
+        let connection = &self.client.connection;
+        let since = if connection.active() > 0 { Instant::now() } else { connection.idle_since.get() };
+        Some(since + self.settings.common.idle_timeout?)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.idle_deadline().into_iter().chain(self.client.connection.expires).min()
     }
 }

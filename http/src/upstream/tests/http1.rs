@@ -61,3 +61,93 @@ fn a_connect_gives_the_connection_with_the_bytes_behind_its_answer() {
         assert_eq!(serve.await.unwrap(), "CONNECT t.example:443 HTTP/1.1\r\nhost: t.example:443\r\n\r\n");
     });
 }
+
+/// What a request comes to whose answer is this, after which the connection is closed: the answer's body or the reset,
+/// and what was counted.
+async fn outcome(answered: &'static str, then: Then) -> String {
+    let toys = Toys::new(ClusterProtocolOptions::default()).await;
+    let listener = toys.listener.clone();
+    let serve = tokio::task::spawn_local(async move {
+        let (mut io, _) = listener.accept().await.unwrap();
+        answer(&mut io, answered).await;
+        if matches!(then, Then::Wait) {
+            // Until the other side closes.
+            let _ = io.read(&mut [0]).await;
+        }
+    });
+    let place = toys.acquire().await.unwrap();
+    let outcome = match place.send(head(Method::GET, "a", "/"), Body::empty()).await {
+        Err(reset) => format!("reset: {reset}"),
+        Ok(response) => match http_body_util::BodyExt::collect(response.into_body()).await {
+            Ok(body) => format!("{:?}", body.to_bytes()),
+            Err(error) => format!("broken off: {error}"),
+        },
+    };
+    serve.await.unwrap();
+    toys.until("upstream_cx_destroyed", 1).await;
+    format!("{outcome}; {}", toys.counted())
+}
+
+#[derive(Clone, Copy)]
+enum Then {
+    Close,
+    Wait,
+}
+
+#[test]
+fn what_is_wrong_with_an_answer_is_told_and_counted_as_by_envoy() {
+    on_a_worker(async {
+        let cases = [
+            ("nothing", Then::Close, ""),
+            ("half a head", Then::Close, "HTTP/1.1 200 OK\r\ncontent-le"),
+            ("garbage", Then::Wait, "garbage\r\n\r\n"),
+            ("a short body", Then::Close, "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc"),
+            ("a short chunk", Then::Close, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab"),
+            ("a bad chunk", Then::Wait, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nab"),
+            (
+                "two framings",
+                Then::Wait,
+                "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            ),
+            (
+                "two lengths",
+                Then::Wait,
+                "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok",
+            ),
+            ("a 204 with a length", Then::Wait, "HTTP/1.1 204 No Content\r\ncontent-length: 2\r\n\r\nok"),
+            ("a body without length", Then::Close, "HTTP/1.1 200 OK\r\n\r\nuntil the end"),
+            (
+                "the last one",
+                Then::Wait,
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok",
+            ),
+            ("HTTP/1.0", Then::Wait, "HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok"),
+            ("too much", Then::Wait, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokEXTRA"),
+            (
+                "an interim answer",
+                Then::Close,
+                "HTTP/1.1 103 Early Hints\r\na: b\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+            ),
+        ];
+        let mut told = String::new();
+        for (name, then, answer) in cases {
+            told += &format!("{name}: {}\n", outcome(answer, then).await);
+        }
+        insta::assert_snapshot!(told, @r#"
+        nothing: reset: connection termination; closed_remote 1, closed_with_request 1
+        half a head: reset: protocol error; closed_remote 1, closed_with_request 1, upstream_cx_protocol_error 1
+        garbage: reset: protocol error; closed_local 1, closed_with_request 1, upstream_cx_protocol_error 1
+        a short body: broken off: protocol error; closed_remote 1, closed_with_request 1, upstream_cx_protocol_error 1
+        a short chunk: broken off: protocol error; closed_remote 1, closed_with_request 1, upstream_cx_protocol_error 1
+        a bad chunk: broken off: protocol error; closed_local 1, closed_with_request 1, upstream_cx_protocol_error 1
+        two framings: reset: protocol error; closed_local 1, closed_with_request 1, upstream_cx_protocol_error 1
+        two lengths: reset: protocol error; closed_local 1, closed_with_request 1, upstream_cx_protocol_error 1
+        a 204 with a length: reset: protocol error; closed_local 1, closed_with_request 1, upstream_cx_protocol_error 1
+        a body without length: b"until the end"; closed_remote 1
+        the last one: b"ok"; closed_local 1, upstream_cx_close_notify 1
+        HTTP/1.0: b"ok"; closed_local 1, upstream_cx_close_notify 1
+        too much: b"ok"; closed_local 1, upstream_cx_protocol_error 1
+        an interim answer: b"ok"; closed_remote 1
+        "#);
+    });
+}

@@ -1,6 +1,6 @@
 //! A cluster of one host, and servers that do what a test says.
 
-use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Version, uri::Scheme};
@@ -16,6 +16,7 @@ use underpass_core::{
         PoolFailureReason, UpstreamConnection,
     },
     connection::BoxFuture,
+    stats::Scope,
     testing::TestServer,
     worker::Worker,
 };
@@ -33,7 +34,6 @@ pub(crate) struct Toys {
     pub(crate) cluster: Rc<dyn Cluster>,
     pub(crate) host: Arc<Host>,
     pub(crate) listener: Rc<TcpListener>,
-    pub(crate) closed: Rc<RefCell<Vec<ClosedBy>>>,
 }
 
 /// Runs a test on a worker, with a deadline.
@@ -57,11 +57,9 @@ impl Toys {
         info.protocol_options.push(Arc::new(options));
         change(&mut info);
         let host = Arc::new(Host::new(1, address.into()));
-        let closed = Rc::new(RefCell::default());
-        let cluster: Rc<dyn Cluster> =
-            Rc::new(ToyCluster { info: Arc::new(info), address, closed: Rc::clone(&closed) });
+        let cluster: Rc<dyn Cluster> = Rc::new(ToyCluster { info: Arc::new(info), address });
         let worker = server.worker();
-        Self { worker, server, cluster, host, listener: Rc::new(listener), closed }
+        Self { worker, server, cluster, host, listener: Rc::new(listener) }
     }
 
     pub(crate) async fn acquire(&self) -> Result<PooledStream, PoolFailure> {
@@ -70,6 +68,26 @@ impl Toys {
 
     pub(crate) fn stat(&self, name: &str) -> u64 {
         self.server.find_stat(&format!("cluster.up.{name}")).unwrap_or_default()
+    }
+
+    /// What was counted, of what tells how connections and requests fared.
+    pub(crate) fn counted(&self) -> String {
+        const TOLD: [&str; 12] = [
+            "closed_local",
+            "closed_remote",
+            "closed_with_request",
+            "upstream_cx_close_notify",
+            "upstream_cx_idle_timeout",
+            "upstream_cx_max_requests",
+            "upstream_cx_protocol_error",
+            "upstream_rq_active",
+            "upstream_rq_pending_failure_eject",
+            "upstream_rq_rx_reset",
+            "upstream_rq_tx_reset",
+            "http2.streams_active",
+        ];
+        let told = TOLD.iter().map(|name| (name, self.stat(name))).filter(|(_, value)| *value > 0);
+        told.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
     }
 
     /// Waits until a stat has a value.
@@ -87,14 +105,20 @@ impl Toys {
 struct ToyCluster {
     info: Arc<ClusterInfo>,
     address: SocketAddr,
-    closed: Rc<RefCell<Vec<ClosedBy>>>,
 }
 
-struct ToyLease(Rc<RefCell<Vec<ClosedBy>>>);
+/// Counts an end into stats of its own.
+struct ToyLease(Scope);
 
 impl ConnectionLease for ToyLease {
     fn close(self: Box<Self>, by: ClosedBy) {
-        self.0.borrow_mut().push(by);
+        self.0.counter("upstream_cx_destroyed").inc();
+        self.0.counter(&format!("closed_{by:?}").to_lowercase()).inc();
+    }
+
+    fn close_with_request(self: Box<Self>, by: ClosedBy) {
+        self.0.counter("closed_with_request").inc();
+        self.close(by);
     }
 }
 
@@ -126,7 +150,7 @@ impl Cluster for ToyCluster {
                 local_address: None,
                 remote_address: host.address.clone(),
                 connection_id: 1,
-                lease: Box::new(ToyLease(Rc::clone(&self.closed))),
+                lease: Box::new(ToyLease(self.info.scope.clone())),
             })
         })
     }
