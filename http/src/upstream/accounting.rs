@@ -52,6 +52,7 @@ pub(super) struct ConnectionState {
     /// Set when the connection ended below a request.
     ended_with_request: Cell<bool>,
     requests: Cell<u32>,
+    protocol_error: Cell<bool>,
 }
 
 impl ConnectionState {
@@ -94,6 +95,7 @@ impl ConnectionState {
             active: Cell::new(0),
             ended_with_request: Cell::new(false),
             requests: Cell::new(0),
+            protocol_error: Cell::new(false),
         });
         let metered = Metered::new(io, Rc::clone(&state));
         (state, metered)
@@ -149,6 +151,13 @@ impl ConnectionState {
 
     pub(super) fn note_remote_close(&self) {
         self.closed_remotely.set(true);
+    }
+
+    /// Counts that the peer broke the protocol; once for a connection.
+    pub(super) fn note_protocol_error(&self) {
+        if !self.protocol_error.replace(true) {
+            self.cluster.stats.upstream_cx_protocol_error.inc();
+        }
     }
 
     /// Notes that the connection ended below its requests.

@@ -80,7 +80,7 @@ impl Http1Client {
                 && std::error::Error::source(&error).is_none()
             {
                 // No error of the socket, nor of the answer: one that nobody asked for.
-                self.connection.cluster.stats.upstream_cx_protocol_error.inc();
+                self.connection.note_protocol_error();
             }
             return Poll::Ready(());
         }
@@ -144,10 +144,8 @@ async fn exchange(
     let (request, sent) = request::encode(head, body)?;
     let mut answer = pin!(client.sender.send_request(request));
     let response = poll_fn(|cx| {
-        if !client.done {
-            // An error is told by the answer, too.
-            client.done = client.driver.poll_without_shutdown(cx).is_ready();
-        }
+        // An error is told by the answer, too.
+        let _ = client.poll_driver(cx);
         answer.as_mut().poll(cx)
     })
     .await;
@@ -177,7 +175,7 @@ fn fail(client: &Http1Client, hold: &StreamHold, error: &hyper::Error) -> Stream
 }
 
 fn protocol_error(client: &Http1Client) -> StreamReset {
-    client.connection.cluster.stats.upstream_cx_protocol_error.inc();
+    client.connection.note_protocol_error();
     client.connection.ended_with_request(ResetReason::ProtocolError)
 }
 

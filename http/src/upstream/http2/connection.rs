@@ -170,7 +170,7 @@ impl Driver {
         let connection = &self.client.connection;
         match end {
             Some(Err(error)) if error.is_library() => {
-                connection.cluster.stats.upstream_cx_protocol_error.inc();
+                connection.note_protocol_error();
             }
             _ if connection.active() > 0 => connection.note_ended_with_request(),
             _ => {}
