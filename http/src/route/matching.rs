@@ -187,7 +187,8 @@ fn matches_filter_state(matcher: &config::FilterStateMatcher, info: &StreamInfo)
     text.is_some_and(|text| matcher.string_match.as_ref().is_some_and(|wanted| wanted.matches(&text)))
 }
 
-fn matches_query(matcher: &config::QueryParameterMatcher, path: &str) -> bool {
+/// Whether a parameter in the path fulfils the condition.
+pub fn matches_query(matcher: &config::QueryParameterMatcher, path: &str) -> bool {
     let value = query_parameter(path, &matcher.name);
     match (&matcher.string_match, matcher.present_match) {
         (Some(text), _) => value.is_some_and(|value| text.matches(value)),
@@ -196,7 +197,7 @@ fn matches_query(matcher: &config::QueryParameterMatcher, path: &str) -> bool {
 }
 
 /// The value of a query parameter, as it is written; of several of one name, the first.
-pub(super) fn query_parameter<'p>(path: &'p str, name: &str) -> Option<&'p str> {
+pub fn query_parameter<'p>(path: &'p str, name: &str) -> Option<&'p str> {
     let (_, query) = path.split_once('?')?;
     let query = query.split_once('#').map_or(query, |(query, _)| query);
     query.split('&').find_map(|pair| {
