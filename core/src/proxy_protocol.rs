@@ -3,6 +3,10 @@
 //! The listener filter that reads such headers leaves a [`ProxyHeader`] on the connection; the transport socket that writes
 //! them upstream takes addresses and TLVs from there. <https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>
 
+mod encode;
+
+pub use self::encode::{Endpoints, Subject, v1, v2};
+
 use std::any::Any;
 
 use bytes::Bytes;

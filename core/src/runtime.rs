@@ -28,6 +28,14 @@ pub const DRAIN_ON_TERM: Feature = Feature {
     doc: "TERM drains gracefully; a second TERM stops at once",
 };
 
+/// A CONNECT that ends here passes on the end of either side and lets the other one go on.
+pub const CONNECT_HALF_CLOSE: Feature = Feature {
+    key: "underpass.features.connect_half_close",
+    default: true,
+    doc: "a CONNECT that ends here, or an upgrade, passes on half-closes as a plain connection does; Envoy ends it when the host \
+          finishes first, and over HTTP/1.1 also when the client does, whose answer is lost",
+};
+
 /// A connection that passes too many internal listeners is cut.
 pub const INTERNAL_HOP_LIMIT: Feature = Feature {
     key: "underpass.features.internal_hop_limit",
@@ -90,6 +98,7 @@ pub const TUNNEL_RESPONSE_TIMEOUT: Feature = Feature {
 
 /// Every feature. `--compat envoy` turns them off.
 pub const FEATURES: &[Feature] = &[
+    CONNECT_HALF_CLOSE,
     DRAIN_ON_TERM,
     INTERNAL_HOP_LIMIT,
     INTERNAL_UPSTREAM_REQUEST_METADATA,

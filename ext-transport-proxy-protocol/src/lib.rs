@@ -28,7 +28,6 @@
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/transport_sockets/proxy_protocol/v3/upstream_proxy_protocol.proto>
 
 mod config;
-mod encode;
 mod transport;
 
 pub use self::config::{ProxyProtocolConfig, ProxyProtocolUpstreamTransport, TlvEntry, Version};

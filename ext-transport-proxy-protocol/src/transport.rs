@@ -8,17 +8,14 @@ use underpass_core::{
     connection::BoxFuture,
     filter_state::FilterState,
     io::{BoxIo, Io, KernelSocket},
-    proxy_protocol::{FILTER_STATE_KEY, ProxyHeader, Tlv},
+    proxy_protocol::{self, Endpoints, FILTER_STATE_KEY, ProxyHeader, Subject, Tlv},
     runtime::PROXY_PROTOCOL_WITHOUT_ADDRESSES,
     stats::Counter,
     stream_info::StreamInfo,
     transport_socket::{TransportError, UpstreamTransportSocket},
 };
 
-use crate::{
-    config::Version,
-    encode::{self, Endpoints, Subject},
-};
+use crate::config::Version;
 
 /// The transport socket around another one.
 pub(crate) struct UpstreamProxyProtocol {
@@ -76,7 +73,7 @@ impl UpstreamTransportSocket for UpstreamProxyProtocol {
             let addresses = format!("{} {}", header.source, header.destination);
             key.extend(xxhash_rust::xxh64::xxh64(addresses.as_bytes(), 0).to_le_bytes());
             if self.tlvs_split_pools {
-                let (tlvs, _) = encode::v2(Subject::Unspecified, &self.tlvs(Some(header)));
+                let (tlvs, _) = proxy_protocol::v2(Subject::Unspecified, &self.tlvs(Some(header)));
                 key.extend(xxhash_rust::xxh64::xxh64(&tlvs, 0).to_le_bytes());
             }
         }
@@ -94,7 +91,7 @@ impl UpstreamProxyProtocol {
         let received = filter_state.as_ref().and_then(|state| state.get_as::<ProxyHeader>(FILTER_STATE_KEY));
         let client = client(received, context.downstream);
         match self.version {
-            Version::V1 => encode::v1(match client {
+            Version::V1 => proxy_protocol::v1(match client {
                 Client::Known(endpoints) => Some(endpoints),
                 Client::Unknown => None,
                 Client::Nobody => io.kernel_socket().and_then(own_endpoints),
@@ -118,7 +115,7 @@ impl UpstreamProxyProtocol {
             Client::Unknown if self.allow_unspecified => Subject::Unspecified,
             Client::Unknown | Client::Nobody => Subject::Local,
         };
-        let (header, all_fit) = encode::v2(subject, &self.tlvs(received));
+        let (header, all_fit) = proxy_protocol::v2(subject, &self.tlvs(received));
         if !all_fit {
             self.tlvs_exceed_max_length.inc();
         }

@@ -81,6 +81,11 @@ impl<'a> Relay<'a> {
     pub fn has_ended(&self, side: Side) -> bool {
         self.pump.from(side).has_ended()
     }
+
+    /// Whether all that `side` sent was written to the other side, its end included.
+    pub fn has_delivered(&self, side: Side) -> bool {
+        self.pump.from(side).is_done()
+    }
 }
 
 impl Future for Relay<'_> {

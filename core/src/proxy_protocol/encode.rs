@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use underpass_core::proxy_protocol::Tlv;
+use super::Tlv;
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// What two bytes can say the length of.
@@ -14,11 +14,11 @@ const TCP_OVER_V4: u8 = 0x11;
 const TCP_OVER_V6: u8 = 0x21;
 
 /// Who a stream is from, and where it was meant to go.
-pub(crate) type Endpoints = (SocketAddr, SocketAddr);
+pub type Endpoints = (SocketAddr, SocketAddr);
 
 /// What a header of version 2 is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Subject {
+pub enum Subject {
     /// A stream with these addresses.
     Stream(Endpoints),
     /// A stream whose addresses are not known.
@@ -28,7 +28,7 @@ pub(crate) enum Subject {
 }
 
 /// The line of version 1.
-pub(crate) fn v1(endpoints: Option<Endpoints>) -> Vec<u8> {
+pub fn v1(endpoints: Option<Endpoints>) -> Vec<u8> {
     let Some((source, destination)) = endpoints.map(one_family) else { return b"PROXY UNKNOWN\r\n".to_vec() };
     let family = if source.is_ipv4() { "TCP4" } else { "TCP6" };
     let (from, to) = (source.ip(), destination.ip());
@@ -36,7 +36,7 @@ pub(crate) fn v1(endpoints: Option<Endpoints>) -> Vec<u8> {
 }
 
 /// The header of version 2, and whether all TLVs did fit in it. `LOCAL` has none.
-pub(crate) fn v2(subject: Subject, tlvs: &[Tlv]) -> (Vec<u8>, bool) {
+pub fn v2(subject: Subject, tlvs: &[Tlv]) -> (Vec<u8>, bool) {
     let (command, family, addresses) = match subject {
         Subject::Local => return (header(LOCAL, UNSPECIFIED, &[]), true),
         Subject::Unspecified => (PROXY, UNSPECIFIED, Vec::new()),
