@@ -77,7 +77,7 @@ impl HttpFilter for RouterFilter {
         let answer = match &route.action {
             Action::Forward(_) => match Request::new(settings, stream, route, body) {
                 Ok(request) => return Box::pin(exchange::serve(request)),
-                Err(refused) => refused,
+                Err(refused) => *refused,
             },
             Action::Redirect(redirect) => settings.answer(stream, &route, redirect.status, None),
             Action::DirectResponse(direct) => settings.answer(stream, &route, direct.status, Some(direct)),

@@ -59,10 +59,10 @@ impl Request {
         stream: &Rc<HttpStream>,
         route: Arc<Route>,
         body: Body,
-    ) -> Result<Self, Response> {
+    ) -> Result<Self, Box<Response>> {
         // proven: only routes to a cluster come here.
         let Some(forward) = route.forward() else {
-            return Err(settings.cluster_not_found(stream, StatusCode::SERVICE_UNAVAILABLE));
+            return Err(Box::new(settings.cluster_not_found(stream, StatusCode::SERVICE_UNAVAILABLE)));
         };
         let mut head = stream.request_mut();
         let cluster = forward
@@ -70,7 +70,7 @@ impl Request {
             .and_then(|name| stream.worker().cluster_manager().and_then(|clusters| clusters.cluster(name)));
         let Some(cluster) = cluster else {
             drop(head);
-            return Err(settings.cluster_not_found(stream, forward.cluster_not_found));
+            return Err(Box::new(settings.cluster_not_found(stream, forward.cluster_not_found)));
         };
         *stream.info.upstream.cluster.borrow_mut() = Some(Arc::clone(cluster.info()));
         let has_envoy_headers = head.headers.keys().any(|name| name.as_str().starts_with("x-envoy-"));
@@ -83,7 +83,7 @@ impl Request {
             let details = format!("request_headers_failed_strict_check{{{name}}}");
             let mut answer = local_reply(stream, StatusCode::BAD_REQUEST, &body, details);
             finalize(&route, stream, &mut answer);
-            return Err(answer);
+            return Err(Box::new(answer));
         }
         let options = Options::take(&mut head.headers, has_envoy_headers);
         let is_grpc = is_grpc(&head.headers);

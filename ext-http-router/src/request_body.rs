@@ -85,13 +85,13 @@ impl RequestBody {
         match self {
             Self::Empty(at) => Poll::Ready(*at),
             Self::Endless => Poll::Pending,
-            Self::Some(shared) => match shared.complete.get() {
-                Some(at) => Poll::Ready(at),
-                None => {
-                    *shared.waits.borrow_mut() = Some(cx.waker().clone());
-                    Poll::Pending
+            Self::Some(shared) => {
+                if let Some(at) = shared.complete.get() {
+                    return Poll::Ready(at);
                 }
-            },
+                *shared.waits.borrow_mut() = Some(cx.waker().clone());
+                Poll::Pending
+            }
         }
     }
 
@@ -190,13 +190,11 @@ impl http_body::Body for Attempt {
         let mut hint = self.shared.source.borrow().size_hint();
         let kept = self.shared.kept.borrow();
         let kept: u64 = kept.data.iter().skip(self.next).map(|data| data.len() as u64).sum();
-        match hint.exact() {
-            Some(exact) => SizeHint::with_exact(exact + kept),
-            None => {
-                hint.set_lower(hint.lower() + kept);
-                hint
-            }
+        if let Some(exact) = hint.exact() {
+            return SizeHint::with_exact(exact + kept);
         }
+        hint.set_lower(hint.lower() + kept);
+        hint
     }
 }
 

@@ -159,17 +159,13 @@ impl RetryState {
         }
         self.hold = Some(breakers.retries.hold());
         stats.upstream_rq_retry.inc();
-        Decision::Retry(match rate_limit {
-            Some(at_least) => {
-                stats.upstream_rq_retry_backoff_ratelimited.inc();
-                // As Envoy's JitteredLowerBoundBackOffStrategy.
-                at_least + (at_least / 2).mul_f64(fastrand::f64())
-            }
-            None => {
-                stats.upstream_rq_retry_backoff_exponential.inc();
-                self.waits.next()
-            }
-        })
+        if let Some(at_least) = rate_limit {
+            stats.upstream_rq_retry_backoff_ratelimited.inc();
+            // As Envoy's JitteredLowerBoundBackOffStrategy.
+            return Decision::Retry(at_least + (at_least / 2).mul_f64(fastrand::f64()));
+        }
+        stats.upstream_rq_retry_backoff_exponential.inc();
+        Decision::Retry(self.waits.next())
     }
 }
 

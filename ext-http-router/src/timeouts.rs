@@ -95,9 +95,11 @@ impl Timeouts {
     pub(crate) fn write(&self, headers: &mut HeaderMap, elapsed: Duration, suppress_envoy_headers: bool) {
         let Some(expected) = self.per_try.or(self.global) else { return };
         let expected = match self.global {
-            // No time is left, but zero would be for ever.
-            Some(global) if elapsed >= global => Duration::from_millis(1),
-            Some(global) => expected.min(global - elapsed),
+            // Where no time is left, zero would be for ever.
+            Some(global) => match global.saturating_sub(elapsed) {
+                Duration::ZERO => Duration::from_millis(1),
+                left => expected.min(left),
+            },
             None => expected,
         };
         if !suppress_envoy_headers {

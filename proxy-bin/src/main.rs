@@ -21,6 +21,7 @@ use underpass_ext_http_header_to_metadata as _;
 use underpass_ext_http_health_check as _;
 use underpass_ext_http_local_ratelimit as _;
 use underpass_ext_http_rbac as _;
+use underpass_ext_http_router as _;
 use underpass_ext_http_set_filter_state as _;
 use underpass_ext_listener_http_inspector as _;
 use underpass_ext_listener_original_dst as _;

@@ -18,6 +18,7 @@ const OURS: &[(&str, &str)] = &[
     ("filters.http.local_ratelimit.v3.LocalRateLimit", "underpass-ext-http-local-ratelimit"),
     ("filters.http.rbac.v3.RBAC", "underpass-ext-http-rbac"),
     ("filters.http.rbac.v3.RBACPerRoute", "underpass-ext-http-rbac"),
+    ("filters.http.router.v3.Router", "underpass-ext-http-router"),
     ("filters.http.set_filter_state.v3.Config", "underpass-ext-http-set-filter-state"),
     ("filters.listener.http_inspector.v3.HttpInspector", "underpass-ext-listener-http-inspector"),
     ("filters.listener.original_dst.v3.OriginalDst", "underpass-ext-listener-original-dst"),
