@@ -12,21 +12,10 @@ use underpass_tests::{
         log_to, metadata, port, raw_buffer, tcp_proxy,
     },
     eventually,
+    feature::compare,
     mistake::{GOOD, outcome},
     origin::{dead_port, note},
 };
-
-/// Starts a configuration as it is, with a feature turned off, and with `--compat envoy`; what is seen each time.
-#[track_caller]
-fn compare<T>(feature: &str, config: &Value, see: impl Fn(&Proxy) -> T) -> [T; 3] {
-    let off = json!({ "name": "off", "static_layer": { format!("underpass.features.{feature}"): false } });
-    let without = config.clone().with(json!({ "layered_runtime": { "layers": [off] } }));
-    [
-        see(&Proxy::start(config.clone())),
-        see(&Proxy::start(without)),
-        see(&Start::new(config.clone()).arguments(["--compat", "envoy"]).start()),
-    ]
-}
 
 #[test]
 fn every_feature_of_the_page_is_looked_at_here() {
