@@ -64,9 +64,10 @@ impl AdminRegistry {
         self.endpoints.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
+    /// What the sections show; `null` is one that has no meaning in this process.
     fn sections(&self) -> Vec<serde_json::Value> {
         let sections = self.sections.read().unwrap_or_else(PoisonError::into_inner);
-        sections.values().map(|section| section()).collect()
+        sections.values().map(|section| section()).filter(|section| !section.is_null()).collect()
     }
 }
 

@@ -15,6 +15,7 @@
 mod change;
 mod config_dump;
 mod drain;
+mod routes_dump;
 mod snapshot;
 mod state;
 mod stats;
@@ -111,6 +112,7 @@ impl ListenerManager {
             this: Weak::clone(this),
         });
         config_dump::add(&manager);
+        routes_dump::add(&manager);
         manager
     }
 
