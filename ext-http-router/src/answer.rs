@@ -85,7 +85,6 @@ impl Answer {
         let stream = Rc::clone(&request.stream);
         let info = &stream.info;
         info.upstream.first_byte_received.set(Some(now.into_std()));
-        request.modify_answer(response.headers_mut());
         if !request.settings.suppress_envoy_headers
             && let Some(complete) = request.body.completed_at()
             && !matches!(way, Way::Tunnel(_) | Way::Connection(_))
@@ -93,6 +92,7 @@ impl Answer {
             let time = now.saturating_duration_since(complete).as_millis();
             response.headers_mut().insert(SERVICE_TIME.clone(), number(time));
         }
+        request.modify_answer(response.headers_mut());
         let status = response.status();
         let is_canary = host.is_canary() || is_marked_as_canary(response.headers());
         request.count(status, Some(&host), is_canary);

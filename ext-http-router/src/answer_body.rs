@@ -149,7 +149,7 @@ impl http_body::Body for AnswerBody {
             Some(Ok(frame)) => {
                 this.request.clock.active();
                 if let (Some(log), Some(data)) = (&this.answered.log, frame.data_ref()) {
-                    log.received(data.len());
+                    log.received(data.len() as u64);
                 }
                 if let Some(trailers) = frame.trailers_ref() {
                     this.finish(Some(trailers));

@@ -140,8 +140,9 @@ impl RequestBody {
 pub(crate) struct SentCounter(Option<Rc<Shared>>);
 
 impl SentCounter {
-    pub(crate) fn get(&self) -> u64 {
-        self.0.as_ref().map_or(0, |shared| shared.read.get())
+    /// `None` if there is no body.
+    pub(crate) fn get(&self) -> Option<u64> {
+        self.0.as_ref().map(|shared| shared.read.get())
     }
 }
 
@@ -302,7 +303,7 @@ mod tests {
         assert_eq!(read(second).await, ("abcd".to_owned(), true));
         assert!(first.frame().await.unwrap().is_err());
         assert_eq!(read(body.for_attempt()).await, ("abcd".to_owned(), true));
-        assert_eq!(body.sent_counter().get(), 4);
+        assert_eq!(body.sent_counter().get(), Some(4));
         assert!(body.completed_at().is_some());
     }
 

@@ -26,12 +26,12 @@ use http::{Method, Version};
 use http_body::{Frame, SizeHint};
 use tokio::io::AsyncReadExt;
 use underpass_core::{
-    cluster::{ClosedBy, ClusterInfo, ConnectionLease, Outcome, UpstreamConnection},
+    cluster::{ClosedBy, ClusterInfo, ConnectionLease, Outcome, TrafficStats, UpstreamConnection},
     io::{BoxIo, Io},
     relay::{Accounting, BufferPool, RelayEnd, RelayOptions, Side, relay},
     response_flags::ResponseFlag,
     runtime::CONNECT_HALF_CLOSE,
-    stream_info::{DetectedClose, StreamInfo},
+    stream_info::{DetectedClose, StreamInfo, UpstreamInfo},
 };
 use underpass_http::{
     Body, BodyError, HttpStream,
@@ -44,6 +44,7 @@ use crate::{
     answer::Answered,
     failure::{details, flag},
     request::Request,
+    upstream_log::AttemptLog,
 };
 
 /// How long a client that is told of the end may take to end its side, while what it still sends is read and dropped.
@@ -61,7 +62,7 @@ pub(crate) fn by_connection(connection: UpstreamConnection, request: Request, an
 }
 
 fn body(session: Session) -> Body {
-    if session.request.stream.request().method != Method::POST {
+    if !is_post(&session.request.stream) {
         return Body::tunnel(Tunnel::new(|downstream| Box::pin(session.run(downstream))));
     }
     // The client's half is the body of its request, this one's is the body of the answer.
@@ -127,11 +128,13 @@ impl Session {
         let Self { mut upstream, lease, request, answered } = self;
         let stream = Rc::clone(&request.stream);
         let cluster = Arc::clone(request.cluster.info());
-        let traffic = Traffic::new(&stream.info, lease.is_some().then_some(&*cluster));
+        let traffic = Traffic {
+            // What bodies carry was counted by who made them.
+            info: (!is_post(&stream)).then_some(&*stream.info),
+            log: answered.log.as_deref(),
+            of_connection: lease.is_some().then_some((&stream.info.upstream, &cluster.stats)),
+        };
         let end = pump(&mut downstream, &mut upstream, &stream, &cluster, &traffic).await;
-        if let Some(log) = &answered.log {
-            log.tunnelled(traffic.sent.get(), traffic.received.get());
-        }
         let closed_by = note_end(&end, &stream, &answered, &mut downstream, &mut upstream);
         drop(upstream);
         if let Some(lease) = lease {
@@ -154,7 +157,7 @@ async fn pump(
 ) -> End {
     let worker = stream.worker();
     let half_closes = half_closes(stream);
-    let is_http1 = stream.request().version != Version::HTTP_2;
+    let is_raw_http1 = stream.request().version != Version::HTTP_2 && !is_post(stream);
     let options = RelayOptions {
         downstream_buffer_limit: stream.connection.buffer_limit,
         upstream_buffer_limit: cluster.buffer_limit,
@@ -167,7 +170,7 @@ async fn pump(
         if half_closes || end.is_ready() {
             return end;
         }
-        if is_http1 && relay.has_ended(Side::Downstream) {
+        if is_raw_http1 && relay.has_ended(Side::Downstream) {
             return Poll::Ready(End::ClientFinished);
         }
         if relay.has_delivered(Side::Upstream) {
@@ -176,6 +179,11 @@ async fn pump(
         Poll::Pending
     })
     .await
+}
+
+/// Whether bytes travel in bodies, since the route takes a POST for a CONNECT.
+fn is_post(stream: &HttpStream) -> bool {
+    stream.request().method == Method::POST
 }
 
 fn half_closes(stream: &HttpStream) -> bool {
@@ -194,11 +202,12 @@ fn note_end(
     let is_http2 = stream.request().version == Version::HTTP_2;
     let half_closes = half_closes(stream);
     match end {
-        End::Relay(RelayEnd::Finished { first: Side::Downstream }) => ClosedBy::Remote,
+        End::Relay(RelayEnd::Finished { first: Side::Downstream }) | End::UpstreamFinished => {
+            ClosedBy::Remote
+        }
         End::Relay(
             RelayEnd::Finished { first: Side::Upstream } | RelayEnd::IdleTimeout | RelayEnd::DurationTimeout,
         ) => ClosedBy::Local,
-        End::UpstreamFinished => ClosedBy::Remote,
         End::ClientFinished => {
             client_is_gone(info);
             ClosedBy::Local
@@ -248,40 +257,41 @@ async fn drain(downstream: &mut BoxIo) {
 
 /// Counts the bytes of one tunnel.
 struct Traffic<'a> {
-    info: &'a StreamInfo,
+    info: Option<&'a StreamInfo>,
+    log: Option<&'a AttemptLog>,
     /// Of a connection of its own; a pool counts for itself.
-    cluster: Option<&'a ClusterInfo>,
-    sent: Cell<u64>,
-    received: Cell<u64>,
-}
-
-impl<'a> Traffic<'a> {
-    fn new(info: &'a StreamInfo, cluster: Option<&'a ClusterInfo>) -> Self {
-        Self { info, cluster, sent: Cell::new(0), received: Cell::new(0) }
-    }
+    of_connection: Option<(&'a UpstreamInfo, &'a TrafficStats)>,
 }
 
 impl Accounting for Traffic<'_> {
     fn downstream_read(&self, n: u64) {
-        add(&self.info.bytes_received, n);
-        add(&self.sent, n);
-        if self.cluster.is_some() {
-            add(&self.info.upstream.wire_bytes_sent, n);
+        if let Some(info) = self.info {
+            add(&info.bytes_received, n);
+        }
+        if let Some(log) = self.log {
+            log.sent(n);
+        }
+        if let Some((upstream, _)) = self.of_connection {
+            add(&upstream.wire_bytes_sent, n);
         }
     }
 
     fn upstream_read(&self, n: u64) {
-        add(&self.info.bytes_sent, n);
-        add(&self.received, n);
-        if let Some(cluster) = self.cluster {
-            add(&self.info.upstream.wire_bytes_received, n);
-            cluster.stats.upstream_cx_rx_bytes_total.add(n);
+        if let Some(info) = self.info {
+            add(&info.bytes_sent, n);
+        }
+        if let Some(log) = self.log {
+            log.received(n);
+        }
+        if let Some((upstream, stats)) = self.of_connection {
+            add(&upstream.wire_bytes_received, n);
+            stats.upstream_cx_rx_bytes_total.add(n);
         }
     }
 
     fn upstream_written(&self, n: u64) {
-        if let Some(cluster) = self.cluster {
-            cluster.stats.upstream_cx_tx_bytes_total.add(n);
+        if let Some((_, stats)) = self.of_connection {
+            stats.upstream_cx_tx_bytes_total.add(n);
         }
     }
 }

@@ -98,14 +98,13 @@ impl AttemptLog {
     }
 
     /// A piece of the answer is there.
-    pub(crate) fn received(&self, length: usize) {
-        self.info.bytes_received.update(|bytes| bytes + length as u64);
+    pub(crate) fn received(&self, length: u64) {
+        self.info.bytes_received.update(|bytes| bytes + length);
     }
 
-    /// Bytes of a tunnel: so many sent, so many received.
-    pub(crate) fn tunnelled(&self, sent: u64, received: u64) {
-        self.info.bytes_sent.set(sent);
-        self.info.bytes_received.set(received);
+    /// Bytes of a tunnel were sent. (Those of a body are counted by whoever reads it.)
+    pub(crate) fn sent(&self, length: u64) {
+        self.info.bytes_sent.update(|bytes| bytes + length);
     }
 
     /// The answer is complete.
@@ -173,8 +172,8 @@ impl AttemptLog {
         to.last_byte_received.set(from.last_byte_received.get());
         to.wire_bytes_sent.set(from.wire_bytes_sent.get());
         to.wire_bytes_received.set(from.wire_bytes_received.get());
-        if self.info.bytes_sent.get() == 0 {
-            self.info.bytes_sent.set(self.sent.get());
+        if let Some(sent) = self.sent.get() {
+            self.info.bytes_sent.set(sent);
         }
     }
 }
