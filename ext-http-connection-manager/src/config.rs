@@ -253,4 +253,4 @@ pub struct UpgradeConfig {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -286,7 +286,7 @@ impl Exchange {
         }
         let is_tunnel = response.body().is_tunnel();
         let keeps_upgrade = is_tunnel && status == StatusCode::SWITCHING_PROTOCOLS;
-        self.dress(response.headers_mut(), keeps_upgrade);
+        self.dress(response.headers_mut(), keeps_upgrade, Some(&stream.request()));
         if !self.connection.is_http2() {
             let asked = stream.closes_after_answer();
             let drains = self.connection.closes_after_this();
@@ -302,12 +302,11 @@ impl Exchange {
         response
     }
 
-    fn dress(&self, headers: &mut HeaderMap, keeps_upgrade: bool) {
-        reply::remove_hop_headers(headers, keeps_upgrade);
+    fn dress(&self, headers: &mut HeaderMap, keeps_upgrade: bool, request: Option<&RequestHead>) {
+        self.connection.settings.response_headers.apply(headers, keeps_upgrade, request);
         if !headers.contains_key(header::DATE) {
             headers.insert(header::DATE, self.connection.dates.now());
         }
-        headers.insert(header::SERVER, self.connection.settings.server_name.clone());
     }
 
     fn response_starts(&self, response: &Response) {
@@ -342,7 +341,7 @@ impl downstream::Exchange for Exchange {
             self.info.set_flag(ResponseFlag::DownstreamProtocolError);
             reply::plain(status, reply::refusal_text(status))
         };
-        self.dress(response.headers_mut(), false);
+        self.dress(response.headers_mut(), false, None);
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         self.response_starts(&response);
         response
@@ -431,7 +430,7 @@ impl downstream::Exchange for Exchange {
             }
             self.info.response_code.set(Some(status.as_u16()));
             let mut response = reply::plain(status, text);
-            self.dress(response.headers_mut(), false);
+            self.dress(response.headers_mut(), false, None);
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             self.response_starts(&response);
             Some(response)

@@ -13,6 +13,8 @@ mod filter;
 mod log;
 mod prepare;
 mod reply;
+mod request_headers;
+mod response_headers;
 mod settings;
 mod stats;
 mod timer;

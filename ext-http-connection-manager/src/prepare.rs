@@ -1,10 +1,11 @@
 //! What happens to a request before any filter sees it: it is checked and put in order.
 
-use http::StatusCode;
-use underpass_http::{HttpStream, Response, local_reply::local_reply};
+use http::{HeaderValue, StatusCode, header};
+use underpass_http::{HttpStream, Response, local_reply::local_reply, path_normalization::PathAction};
 
 use crate::{
     exchange::Exchange,
+    stats::ManagerStats,
     upgrade::{self, Allowed},
 };
 
@@ -29,6 +30,13 @@ impl Exchange {
                 return Err(local_reply(stream, StatusCode::NOT_FOUND, "", "absolute_path_rejected"));
             }
         }
+        let path = settings.path_normalization.apply(&mut stream.request_mut());
+        if path != PathAction::Continue {
+            return Err(path_answer(stream, path, stats));
+        }
+        let mut head = stream.request_mut();
+        settings.host_normalization.apply(&mut head, &stream.info.addresses.borrow().local);
+        settings.request_headers.apply(&mut head, &stream.info, settings.routes.internal_only_headers());
         Ok(())
     }
 
@@ -52,4 +60,19 @@ impl Exchange {
             }
         }
     }
+}
+
+/// The answer to a request whose path is not as it should be.
+fn path_answer(stream: &HttpStream, action: PathAction, stats: &ManagerStats) -> Response {
+    const DETAILS: &str = "path_normalization_failed";
+    if action == PathAction::Reject {
+        stats.downstream_rq_failed_path_normalization.inc();
+        return local_reply(stream, StatusCode::BAD_REQUEST, "", DETAILS);
+    }
+    stats.downstream_rq_redirected_with_normalized_path.inc();
+    let mut answer = local_reply(stream, StatusCode::TEMPORARY_REDIRECT, "", DETAILS);
+    if let Ok(location) = HeaderValue::from_str(stream.request().path()) {
+        answer.headers_mut().insert(header::LOCATION, location);
+    }
+    answer
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use underpass_http::{Body, Response};
 
 /// The value of `date`, made once a second.
@@ -47,15 +47,4 @@ pub(crate) fn plain(status: StatusCode, body: &'static str) -> Response {
 /// What a codec's refusal says to the client.
 pub(crate) fn refusal_text(status: StatusCode) -> &'static str {
     status.canonical_reason().unwrap_or("")
-}
-
-/// Takes out of an answer what is about the upstream connection only (RFC 9110, section 7.6.1).
-pub(crate) fn remove_hop_headers(headers: &mut HeaderMap, keeps_upgrade: bool) {
-    if !keeps_upgrade {
-        headers.remove(header::CONNECTION);
-        headers.remove(header::UPGRADE);
-    }
-    headers.remove(header::TRANSFER_ENCODING);
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
 }

@@ -2,22 +2,24 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::HeaderValue;
 use underpass_core::{
     access_log::AccessLogs,
     build_context::{BuildContext, BuildError},
-    runtime::TUNNEL_HALF_CLOSE,
+    runtime::{RuntimeSnapshot, TUNNEL_HALF_CLOSE},
     stats::Counter,
 };
 use underpass_http::{
     downstream::{self, CodecStats, ServerOptions},
     filter::{FilterChain, HttpFilterContext},
+    path_normalization::{EscapedSlashes, PathNormalization},
     protocol_options::{CommonSettings, Http1Settings, Http2Settings},
     route::RouteTable,
 };
 
 use crate::{
-    config::{CodecType, HttpConnectionManager},
+    config::{CodecType, HttpConnectionManager, PathWithEscapedSlashesAction},
+    request_headers::{HostNormalization, RequestHeaders},
+    response_headers::ResponseHeaders,
     stats::{ListenerStats, ManagerStats, always_zero},
     upgrade::Upgrades,
 };
@@ -32,7 +34,10 @@ pub(crate) struct Settings {
     pub(crate) routes: Arc<RouteTable>,
     pub(crate) filters: FilterChain,
     pub(crate) upgrades: Upgrades,
-    pub(crate) server_name: HeaderValue,
+    pub(crate) path_normalization: PathNormalization,
+    pub(crate) host_normalization: HostNormalization,
+    pub(crate) request_headers: RequestHeaders,
+    pub(crate) response_headers: ResponseHeaders,
     pub(crate) stream_idle_timeout: Option<Duration>,
     pub(crate) request_timeout: Option<Duration>,
     pub(crate) request_headers_timeout: Option<Duration>,
@@ -54,8 +59,7 @@ impl Settings {
         let filters = path.field("http_filters");
         let filters = FilterChain::build(&config.http_filters, &filters, "http", &stat_prefix, context)?;
         let common = CommonSettings::new(&config.common_http_protocol_options);
-        let server_name = HeaderValue::from_str(config.server_name_or_default())
-            .map_err(|_| context.error_at("server_name", "is no value of a header"))?;
+        let request_headers = RequestHeaders::build(config, context)?;
         Ok(Self {
             codec: codec_options(config, &common, context)?,
             common,
@@ -65,7 +69,10 @@ impl Settings {
             routes,
             filters,
             upgrades: Upgrades::build(&config.upgrade_configs, &stat_prefix, context)?,
-            server_name,
+            path_normalization: path_normalization(config, &context.server.runtime.snapshot()),
+            host_normalization: HostNormalization::new(config),
+            response_headers: ResponseHeaders::build(config, &request_headers, context)?,
+            request_headers,
             stream_idle_timeout: config.stream_idle_timeout_or_default(),
             request_timeout: config.request_timeout_if_any(),
             request_headers_timeout: config.request_headers_timeout_if_any(),
@@ -73,6 +80,25 @@ impl Settings {
             _always_zero: always_zero(&scope),
         })
     }
+}
+
+/// What is done to paths. Without a word on escaped slashes, the runtime decides, by the number of the action.
+fn path_normalization(config: &HttpConnectionManager, runtime: &RuntimeSnapshot) -> PathNormalization {
+    let by_runtime = || match runtime.integer("http_connection_manager.path_with_escaped_slashes_action", 1) {
+        2 => EscapedSlashes::Reject,
+        3 => EscapedSlashes::UnescapeAndRedirect,
+        4 => EscapedSlashes::UnescapeAndForward,
+        _ => EscapedSlashes::Keep,
+    };
+    let escaped_slashes = match config.path_with_escaped_slashes_action {
+        PathWithEscapedSlashesAction::ImplementationSpecificDefault => by_runtime(),
+        PathWithEscapedSlashesAction::KeepUnchanged => EscapedSlashes::Keep,
+        PathWithEscapedSlashesAction::RejectRequest => EscapedSlashes::Reject,
+        PathWithEscapedSlashesAction::UnescapeAndRedirect => EscapedSlashes::UnescapeAndRedirect,
+        PathWithEscapedSlashesAction::UnescapeAndForward => EscapedSlashes::UnescapeAndForward,
+    };
+    let normalize = config.normalize_path.unwrap_or(false);
+    PathNormalization { escaped_slashes, normalize, merge_slashes: config.merge_slashes }
 }
 
 /// What codecs are told.

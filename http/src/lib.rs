@@ -9,6 +9,7 @@
 pub mod body;
 pub mod body_io;
 pub mod codec_stats;
+pub mod connection_header;
 pub mod downstream;
 pub mod filter;
 pub mod h2_stream_io;

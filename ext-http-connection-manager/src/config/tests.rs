@@ -11,7 +11,7 @@ use super::*;
 
 const MESSAGE: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
-fn read(yaml: &str) -> Result<HttpConnectionManager, String> {
+pub(crate) fn read(yaml: &str) -> Result<HttpConnectionManager, String> {
     let text = format!("{{stat_prefix: s, route_config: {{}}, {yaml}}}");
     let document = parse_yaml("x.yaml", &text).unwrap();
     let extensions = ExtensionSet::from_inventory().unwrap();

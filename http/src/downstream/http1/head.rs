@@ -13,6 +13,7 @@ use http::{
 
 use crate::{
     RequestHead,
+    connection_header::{Nominated, remove_nominated},
     downstream::{Refusal, ServerOptions},
     protocol_options::HeadersWithUnderscoresAction,
 };
@@ -47,6 +48,7 @@ const INVALID_AUTHORITY: Refusal = Refusal::bad_request("http.invalid_authority"
 const BODY_DISALLOWED: Refusal = Refusal::bad_request("http1.body_disallowed");
 const LENGTH_AND_CHUNKED: Refusal = Refusal::bad_request("http1.content_length_and_chunked_not_allowed");
 const FRAGMENT: Refusal = Refusal::bad_request("path_normalization_failed");
+const CONNECTION_HEADER: Refusal = Refusal::bad_request("http1.connection_header_rejected");
 const UNDERSCORE: Refusal = Refusal::bad_request("http1.unexpected_underscore");
 const LOW_VERSION: Refusal = Refusal { status: StatusCode::UPGRADE_REQUIRED, details: "low_version" };
 const TRANSFER_ENCODING: Refusal =
@@ -272,6 +274,11 @@ fn assemble(
             }
             None => HeaderValue::from_static(""),
         },
+    };
+    let authority = match remove_nominated(&mut fields.headers) {
+        Nominated::Removed => authority,
+        Nominated::HostToo => HeaderValue::from_static(""),
+        Nominated::Refused => return Err(CONNECTION_HEADER),
     };
     let framing = fields.framing(&method, version, options)?;
     let keep_alive = if version == Version::HTTP_10 { fields.keep_alive } else { !fields.close };

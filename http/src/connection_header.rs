@@ -1,0 +1,131 @@
+//! The headers that an HTTP/1 request names in its `connection` header: they are for the next hop alone, and end here.
+//!
+//! RFC 9110, section 7.6.1; that a client could so remove what a proxy in front of this one has written is why some may not
+//! be named (Envoy's `Utility::sanitizeConnectionHeader`).
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::inline_headers::{self, Side};
+
+/// So many names are too many.
+const MAX_NAMES: usize = 10;
+/// A `te` header of so many bytes is too long.
+const MAX_TE_LENGTH: usize = 256;
+
+/// What became of the headers that were named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nominated {
+    /// They are gone.
+    Removed,
+    /// They are gone, and `host` was one of them.
+    HostToo,
+    /// One was named that may not be, or too many were.
+    Refused,
+}
+
+/// Removes the headers that `connection` names, and their names from it; `te: trailers` stays.
+pub fn remove_nominated(headers: &mut HeaderMap) -> Nominated {
+    if !headers.contains_key(header::CONNECTION) {
+        return Nominated::Removed;
+    }
+    inline_headers::join_lines(Side::Request, headers);
+    let Some(value) = headers.get(header::CONNECTION).cloned() else { return Nominated::Removed };
+    let Ok(text) = value.to_str() else { return Nominated::Refused };
+    let is_for_connection = |token: &str| {
+        ["close", "keep-alive", "upgrade", "http2-settings"]
+            .iter()
+            .any(|known| token.eq_ignore_ascii_case(known))
+    };
+    let tokens = || text.split(',').filter(|token| !token.is_empty()).map(str::trim);
+    if tokens().count() >= MAX_NAMES {
+        return Nominated::Refused;
+    }
+    if tokens().all(is_for_connection) {
+        return Nominated::Removed;
+    }
+    let mut kept = Vec::new();
+    let mut outcome = Nominated::Removed;
+    for token in tokens() {
+        if is_for_connection(token) {
+            kept.push(token);
+            continue;
+        }
+        if token.starts_with(':') {
+            return Nominated::Refused;
+        }
+        let Ok(name) = HeaderName::from_bytes(token.as_bytes()) else { continue };
+        match name.as_str() {
+            "connection" => {}
+            "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" => return Nominated::Refused,
+            "host" => outcome = Nominated::HostToo,
+            "te" if !keep_trailers(headers) => return Nominated::Refused,
+            "te" => kept.push(token),
+            _ => {
+                headers.remove(name);
+            }
+        }
+    }
+    match HeaderValue::try_from(kept.join(",")) {
+        Ok(value) if !value.is_empty() => headers.insert(header::CONNECTION, value),
+        _ => headers.remove(header::CONNECTION),
+    };
+    outcome
+}
+
+/// Leaves nothing in a nominated `te` but `trailers`; `false` if it is too long.
+fn keep_trailers(headers: &mut HeaderMap) -> bool {
+    let Some(te) = headers.get(header::TE).map(HeaderValue::as_bytes) else { return true };
+    if te.len() >= MAX_TE_LENGTH {
+        return false;
+    }
+    let trailers =
+        te.split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"trailers"));
+    match trailers {
+        true => headers.insert(header::TE, HeaderValue::from_static("trailers")),
+        false => headers.remove(header::TE),
+    };
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(lines: &[(&'static str, &'static str)]) -> (Nominated, String) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        let outcome = remove_nominated(&mut headers);
+        let mut lines: Vec<String> =
+            headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        lines.sort();
+        (outcome, lines.join(" | "))
+    }
+
+    /// As the real Envoy does.
+    #[test]
+    fn named_headers_end_here() {
+        let left = |lines: &[_]| after(lines).1;
+        assert_eq!(
+            left(&[("connection", "X-A, , close"), ("x-a", "1"), ("x-b", "2")]),
+            "connection: close | x-b: 2"
+        );
+        assert_eq!(left(&[("connection", "connection"), ("x-a", "1")]), "x-a: 1");
+        assert_eq!(left(&[("connection", "te"), ("te", "gzip, TRAILERS")]), "connection: te | te: trailers");
+        assert_eq!(left(&[("connection", "te"), ("te", "gzip")]), "connection: te");
+        assert_eq!(
+            left(&[("connection", "keep-alive, Upgrade"), ("upgrade", "x")]),
+            "connection: keep-alive, Upgrade | upgrade: x"
+        );
+        assert_eq!(after(&[("connection", "host")]), (Nominated::HostToo, String::new()));
+    }
+
+    #[test]
+    fn what_others_have_written_cannot_be_named() {
+        for named in ["x-forwarded-for", "X-Forwarded-Proto", ":path", "a,b,c,d,e,f,g,h,i,j"] {
+            assert_eq!(after(&[("connection", named)]).0, Nominated::Refused, "{named}");
+        }
+        assert_eq!(after(&[("connection", "a,b,c,d,e,f,g,h,i")]).0, Nominated::Removed);
+    }
+}
