@@ -31,7 +31,7 @@ pub use self::{
     filter_configs::FilterConfigs,
     forward::{ConnectConfig, Forward, MaxStreamDuration},
     hash_policy::HashPolicy,
-    matching::{matches_header, matches_query, query_parameter},
+    matching::{matches_filter_state, matches_header, matches_query, query_parameter},
     redirect::Redirect,
     retry_policy::{ResetHeader, RetryBackOff, RetryOn, RetryPolicy},
     table::RouteTable,

@@ -181,7 +181,8 @@ fn matches_tls(options: config::TlsContextMatchOptions) -> bool {
     options.presented != Some(true) && options.validated != Some(true)
 }
 
-fn matches_filter_state(matcher: &config::FilterStateMatcher, info: &StreamInfo) -> bool {
+/// Whether the text of an object in the filter state fulfils the condition.
+pub fn matches_filter_state(matcher: &config::FilterStateMatcher, info: &StreamInfo) -> bool {
     let state = info.filter_state.borrow();
     let text = state.get(&matcher.key).and_then(|object| object.serialize_as_string());
     text.is_some_and(|text| matcher.string_match.as_ref().is_some_and(|wanted| wanted.matches(&text)))
