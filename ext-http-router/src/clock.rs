@@ -51,6 +51,19 @@ impl Clock {
         }
     }
 
+    /// The request is a WebSocket's: its times do not wait for its end.
+    pub(crate) fn begin_at_once(&mut self) {
+        self.complete(Instant::now());
+    }
+
+    fn complete(&mut self, at: Instant) {
+        self.is_complete = true;
+        self.global = self.timeouts.global.map(|timeout| at + timeout);
+        if self.has_stream {
+            self.try_begins(Instant::now());
+        }
+    }
+
     /// An attempt has its upstream stream.
     pub(crate) fn stream_begins(&mut self) {
         self.has_stream = true;
@@ -95,11 +108,7 @@ impl Clock {
             return;
         }
         if let Poll::Ready(at) = body.poll_completed(cx) {
-            self.is_complete = true;
-            self.global = self.timeouts.global.map(|timeout| at + timeout);
-            if self.has_stream {
-                self.try_begins(Instant::now());
-            }
+            self.complete(at);
         }
     }
 

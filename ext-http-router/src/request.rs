@@ -108,13 +108,18 @@ impl Request {
         let limit = stream.connection.buffer_limit.min(own_limit);
         let keep = retries.as_ref().filter(|retries| retries.enabled()).map(|_| limit);
         let info = cluster.info();
+        let mut clock =
+            Clock::new(timeouts, options.max_stream_duration.or_else(|| max_stream_duration(info)));
+        let upgrade = stream.upgrade();
+        if upgrade.as_ref().is_some_and(|kind| kind.eq_ignore_ascii_case("websocket")) {
+            clock.begin_at_once();
+        }
         Ok(Self {
-            body: if stream.upgrade().is_some() {
-                RequestBody::Endless
-            } else {
-                RequestBody::new(body, keep, &info.stats.retry_or_shadow_abandoned)
+            body: match upgrade {
+                Some(_) => RequestBody::Endless,
+                None => RequestBody::new(body, keep, &info.stats.retry_or_shadow_abandoned),
             },
-            clock: Clock::new(timeouts, options.max_stream_duration.or_else(|| max_stream_duration(info))),
+            clock,
             settings: Arc::clone(settings),
             stream: Rc::clone(stream),
             cluster,

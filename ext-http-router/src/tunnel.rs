@@ -141,7 +141,8 @@ impl Session {
             lease.close(closed_by);
         }
         drop(answered);
-        if matches!(end, End::UpstreamFinished) {
+        // An HTTP/2 stream that is dropped is reset behind its end, and nothing is lost.
+        if matches!(end, End::UpstreamFinished) && stream.request().version != Version::HTTP_2 {
             let _ = tokio::time::timeout(LINGER, drain(&mut downstream)).await;
         }
     }
