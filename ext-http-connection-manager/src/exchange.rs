@@ -127,6 +127,12 @@ impl Exchange {
         }
     }
 
+    /// When something last happened. A tunnel, which nobody here sees, notes when its bytes move.
+    fn last_active(&self) -> Instant {
+        let tunnel = [self.info.last_byte_received.get(), self.info.last_byte_sent.get()];
+        tunnel.into_iter().flatten().map(Instant::from).fold(self.last_activity.get(), Instant::max)
+    }
+
     /// The next of its deadlines.
     fn deadline(&self) -> Option<(Instant, TimeUp)> {
         let settings = &self.connection.settings;
@@ -134,7 +140,7 @@ impl Exchange {
         let since_start = |limit: Option<Duration>| limit.map(|limit| self.started + limit);
         let headers = since_start(settings.request_headers_timeout.filter(|_| !state.head_complete));
         let request = since_start(settings.request_timeout.filter(|_| !state.request_complete));
-        let idle = self.idle_timeout.get().map(|limit| self.last_activity.get() + limit);
+        let idle = self.idle_timeout.get().map(|limit| self.last_active() + limit);
         let all = [
             (headers, TimeUp::Headers),
             (request, TimeUp::Request),

@@ -18,7 +18,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -268,6 +268,7 @@ impl Accounting for Traffic<'_> {
     fn downstream_read(&self, n: u64) {
         if let Some(info) = self.info {
             add(&info.bytes_received, n);
+            info.last_byte_received.set(Some(Instant::now()));
         }
         if let Some(log) = self.log {
             log.sent(n);
@@ -280,6 +281,7 @@ impl Accounting for Traffic<'_> {
     fn upstream_read(&self, n: u64) {
         if let Some(info) = self.info {
             add(&info.bytes_sent, n);
+            info.last_byte_sent.set(Some(Instant::now()));
         }
         if let Some(log) = self.log {
             log.received(n);
