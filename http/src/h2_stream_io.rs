@@ -19,7 +19,7 @@ use crate::reset::{ResetReason, StreamGuard, StreamReset};
 /// Both directions of an HTTP/2 stream as an [`Io`], on either side of the connection.
 ///
 /// Bytes are handed over without a copy both ways. Writing waits for the peer's window, so that hardly anything is
-/// buffered. `shutdown` sends END_STREAM; [`reset`](Io::reset) sends RST_STREAM with CANCEL, and so does dropping it
+/// buffered. `shutdown` sends `END_STREAM`; [`reset`](Io::reset) sends `RST_STREAM` with CANCEL, and so does dropping it
 /// before both directions have ended. A reset by the peer is seen by [`poll_peer_gone`](Io::poll_peer_gone) also when
 /// nobody reads.
 pub struct H2StreamIo {

@@ -290,7 +290,7 @@ impl Pool {
         drop(idle);
         self.wake_idle_watch();
         let clients = std::mem::take(&mut *self.http2.borrow_mut());
-        clients.iter().for_each(|client| client.drain());
+        clients.iter().for_each(Http2Client::drain);
     }
 
     /// Takes an HTTP/2 connection out: it takes no more requests.

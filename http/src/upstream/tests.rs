@@ -1,3 +1,4 @@
 mod http1;
 mod http2;
+mod pool;
 mod toys;

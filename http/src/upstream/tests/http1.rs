@@ -151,3 +151,82 @@ fn what_is_wrong_with_an_answer_is_told_and_counted_as_by_envoy() {
         "#);
     });
 }
+
+#[test]
+fn a_post_without_length_is_chunked() {
+    on_a_worker(async {
+        let toys = Toys::new(ClusterProtocolOptions::default()).await;
+        let (mut sender, body) = Body::channel(1024);
+        sender.send("hello".into()).unwrap();
+        let place = toys.acquire().await.unwrap();
+        let sent = tokio::task::spawn_local(place.send(head(Method::POST, "t.example:443", "/p"), body));
+        let (mut io, _) = toys.listener.accept().await.unwrap();
+        let wire =
+            "POST /p HTTP/1.1\r\nhost: t.example:443\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
+        assert_eq!(read_until(&mut io, "hello\r\n").await, wire);
+        // The answer begins while the request goes on, and neither waits for the other.
+        io.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+        let response = sent.await.unwrap().unwrap();
+        sender.send("more".into()).unwrap();
+        assert_eq!(read_until(&mut io, "more\r\n").await, "4\r\nmore\r\n");
+        sender.finish();
+        assert_eq!(read_until(&mut io, "0\r\n\r\n").await, "0\r\n\r\n");
+        io.write_all(b"3\r\nbye\r\n0\r\n\r\n").await.unwrap();
+        assert_eq!(text(response.into_body()).await, "bye");
+        // The connection serves the next.
+        let next = toys.acquire().await.unwrap();
+        assert_eq!((next.requests(), toys.stat("upstream_cx_total")), (2, 1));
+    });
+}
+
+#[test]
+fn an_answer_that_is_complete_before_the_request_closes_the_connection() {
+    on_a_worker(async {
+        let toys = Toys::new(ClusterProtocolOptions::default()).await;
+        let (sender, body) = Body::channel(1024);
+        let place = toys.acquire().await.unwrap();
+        let sent = tokio::task::spawn_local(place.send(head(Method::POST, "a", "/"), body));
+        let (mut io, _) = toys.listener.accept().await.unwrap();
+        answer(&mut io, "HTTP/1.1 413 Payload Too Large\r\ncontent-length: 2\r\n\r\nno").await;
+        let response = sent.await.unwrap().unwrap();
+        assert_eq!((response.status().as_u16(), text(response.into_body()).await.as_str()), (413, "no"));
+        toys.until("upstream_cx_destroyed", 1).await;
+        assert_eq!(toys.counted(), "closed_local 1, closed_with_request 1");
+        drop(sender);
+    });
+}
+
+#[test]
+fn an_upgrade_gives_the_connection() {
+    on_a_worker(async {
+        let toys = Toys::new(ClusterProtocolOptions::default()).await;
+        let mut upgrade = head(Method::GET, "a", "/ws");
+        upgrade.headers.insert("upgrade", "websocket".parse().unwrap());
+        upgrade.headers.insert("connection", "upgrade".parse().unwrap());
+        let place = toys.acquire().await.unwrap();
+        let sent = tokio::task::spawn_local(place.tunnel(upgrade));
+        let (mut io, _) = toys.listener.accept().await.unwrap();
+        let answered =
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nhi";
+        answer(&mut io, answered).await;
+        let mut tunnel = sent.await.unwrap().unwrap().io.unwrap();
+        let mut hi = [0; 2];
+        tunnel.read_exact(&mut hi).await.unwrap();
+        assert_eq!(&hi, b"hi");
+    });
+}
+
+#[test]
+fn a_refused_connect_keeps_its_answer() {
+    on_a_worker(async {
+        let toys = Toys::new(ClusterProtocolOptions::default()).await;
+        let place = toys.acquire().await.unwrap();
+        let sent = tokio::task::spawn_local(place.tunnel(head(Method::CONNECT, "t.example:443", "")));
+        let (mut io, _) = toys.listener.accept().await.unwrap();
+        answer(&mut io, "HTTP/1.1 403 Forbidden\r\ncontent-length: 4\r\n\r\nnope").await;
+        let refused = sent.await.unwrap().unwrap();
+        assert!(refused.io.is_none());
+        assert_eq!(refused.response.status().as_u16(), 403);
+        assert_eq!(text(refused.response.into_body()).await, "nope");
+    });
+}
