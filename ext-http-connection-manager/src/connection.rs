@@ -214,6 +214,15 @@ impl ManagedConnection {
         }
     }
 
+    /// The client has closed or reset the connection; the first call counts.
+    pub(crate) fn client_closed(&self) {
+        if !self.client_closed.replace(true) && !self.exchanges.borrow().is_empty() {
+            let stats = &self.settings.stats;
+            stats.downstream_cx_destroy_active_rq.inc();
+            stats.downstream_cx_destroy_remote_active_rq.inc();
+        }
+    }
+
     /// A request is dropped before it is done, because the connection is.
     pub(crate) fn dropped_with_request(&self) {
         if !self.dropped_with_request.replace(true) {
@@ -267,14 +276,7 @@ impl RequestHandler for Handler {
     }
 
     fn client_closed(&self) {
-        if self.0.client_closed.replace(true) {
-            return;
-        }
-        if !self.0.exchanges.borrow().is_empty() {
-            let stats = &self.0.settings.stats;
-            stats.downstream_cx_destroy_active_rq.inc();
-            stats.downstream_cx_destroy_remote_active_rq.inc();
-        }
+        self.0.client_closed();
     }
 
     fn transferred(&self, received: usize, sent: usize) {

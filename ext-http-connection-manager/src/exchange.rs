@@ -42,6 +42,8 @@ pub(crate) struct Exchange {
     state: Cell<State>,
     /// An upgrade or a CONNECT, while it is open.
     is_upgrade: Cell<bool>,
+    /// How many bytes had passed when that was last looked at: tunnels count them, and say no more.
+    bytes_seen: Cell<u64>,
     answer: RefCell<LoggedAnswer>,
 }
 
@@ -91,6 +93,7 @@ impl Exchange {
             waker: RefCell::default(),
             state: Cell::default(),
             is_upgrade: Cell::new(false),
+            bytes_seen: Cell::new(0),
             answer: RefCell::default(),
         });
         exchange.key.set(connection.enter(&exchange));
@@ -161,9 +164,18 @@ impl Exchange {
         if self.time_up.get().is_some() {
             return None;
         }
+        let watches_bytes = self.is_upgrade.get();
+        if watches_bytes {
+            let bytes = self.info.bytes_received.get() + self.info.bytes_sent.get();
+            if self.bytes_seen.replace(bytes) != bytes {
+                self.last_activity.set(now);
+            }
+        }
         let (at, what) = self.deadline()?;
         if at > now {
-            return Some(at);
+            // What passed in between is found out by looking more often.
+            let often = self.idle_timeout.get().filter(|_| watches_bytes).map(|limit| now + limit / 8);
+            return Some(often.map_or(at, |often| often.min(at)));
         }
         self.time_up.set(Some(what));
         if let Some(waker) = self.waker.take() {
@@ -287,9 +299,7 @@ impl Exchange {
     /// What every answer gets before it is sent.
     fn finish(&self, stream: &HttpStream, mut response: Response) -> Response {
         let status = response.status();
-        if self.info.response_code.get().is_none() {
-            self.info.response_code.set(Some(status.as_u16()));
-        }
+        self.info.response_code.set(Some(status.as_u16()));
         let is_tunnel = response.body().is_tunnel();
         let keeps_upgrade = is_tunnel && status == StatusCode::SWITCHING_PROTOCOLS;
         self.dress(response.headers_mut(), keeps_upgrade, Some(&stream.request()));
@@ -399,6 +409,11 @@ impl downstream::Exchange for Exchange {
         if !self.state.get().request_complete {
             // What is still to come of the request is reset.
             self.connection.settings.stats.downstream_rq_rx_reset.inc();
+        }
+        let flags = self.info.flags.get();
+        if self.is_upgrade.get() && flags.contains(ResponseFlag::DownstreamConnectionTermination) {
+            // Its tunnel has found out.
+            self.connection.client_closed();
         }
     }
 

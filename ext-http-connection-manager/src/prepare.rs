@@ -19,6 +19,7 @@ impl Exchange {
             (!head.authority.is_empty(), head.is_connect(), head.path().starts_with('/'))
         };
         if !has_host {
+            stream.close_after_answer();
             return Err(local_reply(stream, StatusCode::BAD_REQUEST, "", "missing_host_header"));
         }
         if !is_connect {

@@ -507,15 +507,16 @@ impl Incoming {
     }
 }
 
-/// Whether what follows a request is not for HTTP. An upgrade to HTTP/2 is ignored, as in Envoy.
+/// Whether what follows a request is not for HTTP.
 fn asks_for_upgrade(headers: &HeaderMap) -> bool {
-    let Some(kind) = headers.get(header::UPGRADE) else { return false };
-    let connection = headers
+    if !headers.contains_key(header::UPGRADE) {
+        return false;
+    }
+    let mut connection = headers
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    !kind.as_bytes().eq_ignore_ascii_case(b"h2c")
-        && connection.map(<[u8]>::trim_ascii).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
+    connection.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
 }
 
 /// Whether an answer says that it is the last one.

@@ -9,8 +9,8 @@ use underpass_core::io::{BoxIo, Prefixed};
 
 use super::{Closing, RequestHandler};
 
-/// RFC 9113, section 3.4.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The part of the preface (RFC 9113, section 3.4) by which Envoy decides.
+const PREFACE: &[u8] = b"PRI * HTTP/2";
 
 /// What was read, the connection, and whether it is HTTP/2; none if it ended before it had said anything.
 pub(super) async fn sniff<H: RequestHandler>(io: BoxIo, handler: &H) -> Option<(BytesMut, BoxIo, bool)> {
@@ -26,6 +26,9 @@ pub(super) async fn sniff<H: RequestHandler>(io: BoxIo, handler: &H) -> Option<(
             }
         });
         let ended = filled.await.is_none();
+        if ended {
+            handler.client_closed();
+        }
         let seen = stream.buffered();
         let compared = seen.len().min(PREFACE.len());
         let decided = if seen[..compared] != PREFACE[..compared] {

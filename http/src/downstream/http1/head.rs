@@ -214,9 +214,7 @@ fn refusal(error: httparse::Error, bytes: &[u8]) -> Refusal {
         httparse::Error::TooManyHeaders => TOO_MANY,
         httparse::Error::HeaderValue => INVALID_CHARACTERS,
         _ if has_other_version(bytes) => LOW_VERSION,
-        _ if first_line(bytes).iter().any(|byte| byte.is_ascii_control() && *byte != b'\r') => {
-            INVALID_CHARACTERS
-        }
+        _ if has_control_in_target(bytes) => INVALID_CHARACTERS,
         _ => CODEC_ERROR,
     }
 }
@@ -242,6 +240,13 @@ fn has_other_version(bytes: &[u8]) -> bool {
     }
 }
 
+fn has_control_in_target(bytes: &[u8]) -> bool {
+    let line = first_line(bytes);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let method = line.split(|byte| *byte == b' ').next().unwrap_or_default();
+    is_method(method) && line[method.len()..].iter().any(u8::is_ascii_control)
+}
+
 fn is_method(method: &[u8]) -> bool {
     METHODS.iter().any(|known| known.as_bytes() == method)
 }
@@ -264,6 +269,9 @@ fn assemble(
     let method = Method::from_bytes(method).map_err(|_| CODEC_ERROR)?;
     let mut fields = Fields::read(bytes, lines, options)?;
     let target = bytes.slice(scanned.target.clone());
+    if !target.is_ascii() {
+        return Err(CODEC_ERROR);
+    }
     let target = Target::read(&method, target, options)?;
     let authority = match target.authority {
         Some(authority) => authority,
@@ -275,6 +283,7 @@ fn assemble(
             None => HeaderValue::from_static(""),
         },
     };
+    fields.drop_ignored_upgrade(options);
     let authority = match remove_nominated(&mut fields.headers) {
         Nominated::Removed => authority,
         Nominated::HostToo => HeaderValue::from_static(""),
@@ -353,6 +362,19 @@ impl Fields {
         }
         self.headers.append(name, value);
         Ok(())
+    }
+
+    /// Takes out an upgrade that is not spoken of any further: to HTTP/2, as in Envoy, and those that are configured.
+    fn drop_ignored_upgrade(&mut self, options: &ServerOptions) {
+        let Some(kind) = self.headers.get(header::UPGRADE).and_then(|kind| kind.to_str().ok()) else {
+            return;
+        };
+        let ignored = &options.http1.ignore_http_11_upgrade;
+        if kind.eq_ignore_ascii_case("h2c") || ignored.iter().any(|matcher| matcher.matches(kind)) {
+            for name in ["upgrade", "http2-settings", "connection"] {
+                self.headers.remove(name);
+            }
+        }
     }
 
     fn note_connection(&mut self, value: &HeaderValue) {
