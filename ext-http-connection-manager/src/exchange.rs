@@ -38,10 +38,14 @@ pub(crate) struct Exchange {
     /// When it has lasted long enough.
     ends_at: Cell<Option<Instant>>,
     time_up: Cell<Option<TimeUp>>,
+    /// When it is logged next (`access_log_flush_interval`).
+    logs_at: Cell<Option<Instant>>,
     waker: RefCell<Option<Waker>>,
     state: Cell<State>,
     /// An upgrade or a CONNECT, while it is open.
     is_upgrade: Cell<bool>,
+    /// It goes on as raw bytes.
+    is_tunnel: Cell<bool>,
     /// How many bytes had passed when that was last looked at: tunnels count them, and say no more.
     bytes_seen: Cell<u64>,
     answer: RefCell<LoggedAnswer>,
@@ -90,9 +94,11 @@ impl Exchange {
             idle_timeout: Cell::new(settings.stream_idle_timeout),
             ends_at: Cell::new(settings.common.max_stream_duration.map(|duration| now + duration)),
             time_up: Cell::new(None),
+            logs_at: Cell::new(settings.log_options.access_log_flush_interval.map(|interval| now + interval)),
             waker: RefCell::default(),
             state: Cell::default(),
             is_upgrade: Cell::new(false),
+            is_tunnel: Cell::new(false),
             bytes_seen: Cell::new(0),
             answer: RefCell::default(),
         });
@@ -154,13 +160,31 @@ impl Exchange {
     }
 
     fn watch_deadline(&self) {
-        if let Some((at, _)) = self.deadline() {
+        for at in [self.deadline().map(|(at, _)| at), self.logs_at.get()].into_iter().flatten() {
             self.connection.look_at_latest(at);
         }
     }
 
+    /// Logs it if it is time, and says when it will be again.
+    fn log_periodically(&self, now: Instant) -> Option<Instant> {
+        let at = self.logs_at.get()?;
+        if at > now {
+            return Some(at);
+        }
+        self.log(AccessLogType::DownstreamPeriodic);
+        let next = self.connection.settings.log_options.access_log_flush_interval.map(|interval| at + interval);
+        self.logs_at.set(next);
+        next
+    }
+
     /// Notes whether its time is up, and says when to look again.
     pub(crate) fn look_at(&self, now: Instant) -> Option<Instant> {
+        let logs_at = self.log_periodically(now);
+        let expires_at = self.look_at_deadlines(now);
+        logs_at.into_iter().chain(expires_at).min()
+    }
+
+    fn look_at_deadlines(&self, now: Instant) -> Option<Instant> {
         if self.time_up.get().is_some() {
             return None;
         }
@@ -271,6 +295,9 @@ impl Exchange {
             }
             self.watch_deadline();
         }
+        if settings.log_options.flush_access_log_on_new_request {
+            self.log(AccessLogType::DownstreamStart);
+        }
         let chain = match self.allow_upgrade(stream) {
             Ok(Allowed::Yes(_, Some(filters))) => filters,
             Ok(_) => &settings.filters,
@@ -301,6 +328,7 @@ impl Exchange {
         let status = response.status();
         self.info.response_code.set(Some(status.as_u16()));
         let is_tunnel = response.body().is_tunnel();
+        self.is_tunnel.set(is_tunnel);
         let keeps_upgrade = is_tunnel && status == StatusCode::SWITCHING_PROTOCOLS;
         self.dress(response.headers_mut(), keeps_upgrade, Some(&stream.request()));
         if !self.connection.is_http2() {
@@ -390,6 +418,9 @@ impl downstream::Exchange for Exchange {
     fn head_sent(&self, bytes: usize) {
         self.info.header_bytes.1.set(bytes as u64);
         self.info.first_byte_sent.set(Some(std::time::Instant::now()));
+        if self.is_tunnel.get() && self.connection.settings.log_options.flush_log_on_tunnel_successfully_established {
+            self.log(AccessLogType::DownstreamTunnelSuccessfullyEstablished);
+        }
     }
 
     fn data_sent(&self, bytes: usize) {

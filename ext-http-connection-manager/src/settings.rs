@@ -17,7 +17,7 @@ use underpass_http::{
 };
 
 use crate::{
-    config::{CodecType, HttpConnectionManager, PathWithEscapedSlashesAction},
+    config::{CodecType, HcmAccessLogOptions, HttpConnectionManager, PathWithEscapedSlashesAction},
     request_headers::{HostNormalization, RequestHeaders},
     response_headers::ResponseHeaders,
     stats::{ListenerStats, ManagerStats, always_zero},
@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) stats: ManagerStats,
     pub(crate) listener_stats: ListenerStats,
     pub(crate) logs: AccessLogs,
+    /// When requests are logged, apart from their end.
+    pub(crate) log_options: HcmAccessLogOptions,
     pub(crate) routes: Arc<RouteTable>,
     pub(crate) filters: FilterChain,
     pub(crate) upgrades: Upgrades,
@@ -65,6 +67,7 @@ impl Settings {
             common,
             stats: ManagerStats::new(&scope),
             listener_stats: ListenerStats::new(&context.scope.scope(&stat_prefix)),
+            log_options: config.access_log_options_or_default(),
             logs: AccessLogs::build(&config.access_log, context)?,
             routes,
             filters,
