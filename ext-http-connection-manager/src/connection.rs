@@ -42,6 +42,9 @@ pub(crate) struct ManagedConnection {
     /// The earliest moment at which something may have to happen.
     look_at: Cell<Option<Instant>>,
     client_closed: Cell<bool>,
+    /// Requests that have ended, and those of them that their clients had reset soon.
+    finished: Cell<(u64, u64)>,
+    closes_now: Cell<bool>,
     dropped_with_request: Cell<bool>,
 }
 
@@ -86,6 +89,8 @@ impl ManagedConnection {
             timer: RefCell::default(),
             look_at: Cell::new(None),
             client_closed: Cell::new(false),
+            finished: Cell::default(),
+            closes_now: Cell::new(false),
             dropped_with_request: Cell::new(false),
         };
         connection.look_again();
@@ -223,6 +228,23 @@ impl ManagedConnection {
         }
     }
 
+    /// Counts how a request of HTTP/2 ended. A client that resets most of its requests at once is not served any longer
+    /// (Envoy's `maybeDrainDueToPrematureResets`).
+    pub(crate) fn count_end(&self, was_reset_early: bool) {
+        let (all, early) = self.finished.get();
+        let (all, early) = (all + 1, early + u64::from(was_reset_early));
+        self.finished.set((all, early));
+        if early * 2 >= all.max(self.settings.premature_resets) && !self.closes_now.get() {
+            self.closes_now.set(true);
+            self.too_many_resets();
+        }
+    }
+
+    fn too_many_resets(&self) {
+        self.settings.stats.downstream_rq_too_many_premature_resets.inc();
+        self.settings.stats.downstream_cx_protocol_error.inc();
+    }
+
     /// A request is dropped before it is done, because the connection is.
     pub(crate) fn dropped_with_request(&self) {
         if !self.dropped_with_request.replace(true) {
@@ -259,6 +281,9 @@ impl RequestHandler for Handler {
     fn poll_closing(&self, cx: &mut Context<'_>) -> Poll<Closing> {
         self.0.poll_deadlines(cx);
         self.0.poll_listener_drain(cx);
+        if self.0.closes_now.get() {
+            return Poll::Ready(Closing::Now);
+        }
         let idle = self.0.exchanges.borrow().is_empty();
         match self.0.drain.get() {
             Drain::Over if idle => Poll::Ready(Closing::Now),
@@ -267,8 +292,12 @@ impl RequestHandler for Handler {
         }
     }
 
-    fn protocol_error(&self, _details: &'static str) {
+    fn protocol_error(&self) {
         self.0.settings.stats.downstream_cx_protocol_error.inc();
+    }
+
+    fn too_many_resets(&self) {
+        self.0.too_many_resets();
     }
 
     fn delayed_close_expired(&self) {

@@ -46,8 +46,6 @@ pub(crate) struct Exchange {
     is_upgrade: Cell<bool>,
     /// It goes on as raw bytes.
     is_tunnel: Cell<bool>,
-    /// How many bytes had passed when that was last looked at: tunnels count them, and say no more.
-    bytes_seen: Cell<u64>,
     answer: RefCell<LoggedAnswer>,
 }
 
@@ -99,7 +97,6 @@ impl Exchange {
             state: Cell::default(),
             is_upgrade: Cell::new(false),
             is_tunnel: Cell::new(false),
-            bytes_seen: Cell::new(0),
             answer: RefCell::default(),
         });
         exchange.key.set(connection.enter(&exchange));
@@ -172,7 +169,8 @@ impl Exchange {
             return Some(at);
         }
         self.log(AccessLogType::DownstreamPeriodic);
-        let next = self.connection.settings.log_options.access_log_flush_interval.map(|interval| at + interval);
+        let next =
+            self.connection.settings.log_options.access_log_flush_interval.map(|interval| at + interval);
         self.logs_at.set(next);
         next
     }
@@ -188,18 +186,9 @@ impl Exchange {
         if self.time_up.get().is_some() {
             return None;
         }
-        let watches_bytes = self.is_upgrade.get();
-        if watches_bytes {
-            let bytes = self.info.bytes_received.get() + self.info.bytes_sent.get();
-            if self.bytes_seen.replace(bytes) != bytes {
-                self.last_activity.set(now);
-            }
-        }
         let (at, what) = self.deadline()?;
         if at > now {
-            // What passed in between is found out by looking more often.
-            let often = self.idle_timeout.get().filter(|_| watches_bytes).map(|limit| now + limit / 8);
-            return Some(often.map_or(at, |often| often.min(at)));
+            return Some(at);
         }
         self.time_up.set(Some(what));
         if let Some(waker) = self.waker.take() {
@@ -411,6 +400,9 @@ impl downstream::Exchange for Exchange {
     }
 
     fn request_complete(&self) {
+        if self.state.get().request_complete {
+            return;
+        }
         self.update(|state| state.request_complete = true);
         self.info.last_byte_received.set(Some(std::time::Instant::now()));
     }
@@ -418,7 +410,9 @@ impl downstream::Exchange for Exchange {
     fn head_sent(&self, bytes: usize) {
         self.info.header_bytes.1.set(bytes as u64);
         self.info.first_byte_sent.set(Some(std::time::Instant::now()));
-        if self.is_tunnel.get() && self.connection.settings.log_options.flush_log_on_tunnel_successfully_established {
+        if self.is_tunnel.get()
+            && self.connection.settings.log_options.flush_log_on_tunnel_successfully_established
+        {
             self.log(AccessLogType::DownstreamTunnelSuccessfullyEstablished);
         }
     }
@@ -439,12 +433,19 @@ impl downstream::Exchange for Exchange {
         self.info.last_byte_sent.set(Some(std::time::Instant::now()));
         if !self.state.get().request_complete {
             // What is still to come of the request is reset.
-            self.connection.settings.stats.downstream_rq_rx_reset.inc();
+            let settings = &self.connection.settings;
+            settings.stats.downstream_rq_rx_reset.inc();
+            if self.connection.is_http2() && !self.is_tunnel.get() {
+                settings.codec.stats.http2.tx_reset.inc();
+            }
         }
         let flags = self.info.flags.get();
         if self.is_upgrade.get() && flags.contains(ResponseFlag::DownstreamConnectionTermination) {
             // Its tunnel has found out.
             self.connection.client_closed();
+        }
+        if self.is_upgrade.get() && flags.contains(ResponseFlag::DownstreamRemoteReset) {
+            self.connection.settings.codec.stats.http2.rx_reset.inc();
         }
     }
 
@@ -467,6 +468,10 @@ impl downstream::Exchange for Exchange {
             DownstreamReset::ProtocolError(details) => {
                 stats.downstream_cx_protocol_error.inc();
                 self.info.set_flag(ResponseFlag::DownstreamProtocolError);
+                self.set_details(details);
+            }
+            DownstreamReset::Refused(details) => {
+                self.info.set_flag(ResponseFlag::DownstreamRemoteReset);
                 self.set_details(details);
             }
             DownstreamReset::Local => stats.downstream_rq_tx_reset.inc(),
@@ -507,6 +512,10 @@ impl Drop for Exchange {
         stats.downstream_rq_active.dec();
         if self.is_upgrade.get() {
             stats.downstream_cx_upgrades_active.dec();
+        }
+        if self.connection.is_http2() {
+            let soon = self.started.elapsed() <= self.connection.settings.premature_lifetime;
+            self.connection.count_end(soon && state.reset && !state.response_started);
         }
         self.info.complete();
         let took = self.info.duration().as_millis();

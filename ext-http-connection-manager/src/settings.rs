@@ -44,6 +44,10 @@ pub(crate) struct Settings {
     pub(crate) request_timeout: Option<Duration>,
     pub(crate) request_headers_timeout: Option<Duration>,
     pub(crate) drain_timeout: Duration,
+    /// Half as many requests may be reset early on a connection (`overload.premature_reset_total_stream_count`).
+    pub(crate) premature_resets: u64,
+    /// What early means (`overload.premature_reset_min_stream_lifetime_seconds`).
+    pub(crate) premature_lifetime: Duration,
     _always_zero: Vec<Counter>,
 }
 
@@ -62,6 +66,7 @@ impl Settings {
         let filters = FilterChain::build(&config.http_filters, &filters, "http", &stat_prefix, context)?;
         let common = CommonSettings::new(&config.common_http_protocol_options);
         let request_headers = RequestHeaders::build(config, context)?;
+        let runtime = context.server.runtime.snapshot();
         Ok(Self {
             codec: codec_options(config, &common, context)?,
             common,
@@ -80,6 +85,10 @@ impl Settings {
             request_timeout: config.request_timeout_if_any(),
             request_headers_timeout: config.request_headers_timeout_if_any(),
             drain_timeout: config.drain_timeout_or_default(),
+            premature_resets: runtime.integer("overload.premature_reset_total_stream_count", 500),
+            premature_lifetime: Duration::from_secs(
+                runtime.integer("overload.premature_reset_min_stream_lifetime_seconds", 1),
+            ),
             _always_zero: always_zero(&scope),
         })
     }

@@ -80,6 +80,8 @@ stat_group! {
         counter downstream_rq_rx_reset,
         /// Requests that took too long to arrive.
         counter downstream_rq_timeout,
+        /// Connections whose client resets too many requests.
+        counter downstream_rq_too_many_premature_resets,
         /// Requests.
         counter downstream_rq_total,
         /// Requests that this proxy reset.
@@ -126,7 +128,7 @@ stat_group! {
 }
 
 /// What Envoy lists as well, and nothing here can bring about: TLS, HTTP/3, the overload manager, tracing.
-const ALWAYS_ZERO: [&str; 18] = [
+const ALWAYS_ZERO: [&str; 17] = [
     "downstream_cx_http1_soft_drain",
     "downstream_cx_http3_total",
     "downstream_cx_overload_disable_keepalive",
@@ -137,7 +139,6 @@ const ALWAYS_ZERO: [&str; 18] = [
     "downstream_rq_overload_close",
     "downstream_rq_rejected_via_ip_detection",
     "downstream_rq_too_large",
-    "downstream_rq_too_many_premature_resets",
     "rs_too_large",
     "tracing.client_enabled",
     "tracing.health_check",

@@ -45,7 +45,10 @@ pub trait RequestHandler {
     fn poll_closing(&self, cx: &mut Context<'_>) -> Poll<Closing>;
 
     /// The connection ends because the client broke the protocol, outside of any request.
-    fn protocol_error(&self, details: &'static str);
+    fn protocol_error(&self);
+
+    /// The connection ends because the client resets too many of its requests.
+    fn too_many_resets(&self);
 
     /// The client has closed or reset the connection.
     fn client_closed(&self);
@@ -135,6 +138,8 @@ pub enum DownstreamReset {
     StreamReset,
     /// The client broke the protocol.
     ProtocolError(&'static str),
+    /// This proxy does not accept the request (HTTP/2).
+    Refused(&'static str),
     /// The upstream's body broke off, or this proxy gave up.
     Local,
 }
@@ -156,3 +161,6 @@ pub async fn serve<H: RequestHandler>(io: BoxIo, options: &ServerOptions, handle
         http1::serve(read, io, options, handler).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,11 +163,10 @@ impl<H: RequestHandler> Connection<'_, H> {
             exchange.continued();
         }
         let (mut incoming, body) =
-            self.take_body(framing, facts.is_connect || asks_for_upgrade(&head.headers));
+            self.take_body(exchange, framing, facts.is_connect || asks_for_upgrade(&head.headers));
         if incoming.complete {
             exchange.request_complete();
         }
-        let buffered = incoming.sender.is_none() && !incoming.complete;
         let answer = {
             let mut serving = pin!(exchange.serve(head, body));
             let mut asked = false;
@@ -175,12 +174,11 @@ impl<H: RequestHandler> Connection<'_, H> {
                 if let Poll::Ready(answer) = serving.as_mut().poll(cx) {
                     return Poll::Ready(Ok(answer));
                 }
-                if !asked && buffered {
+                if !asked && let Some(bytes) = incoming.sender.as_ref().and_then(BodySender::take_unreported)
+                {
                     // As in Envoy, the body comes after the head has been dealt with.
                     incoming.complete = true;
-                    exchange.data_received(
-                        usize::try_from(incoming.decoder.remaining().unwrap_or(0)).unwrap_or(0),
-                    );
+                    exchange.data_received(bytes);
                     exchange.request_complete();
                 }
                 asked = true;
@@ -195,7 +193,12 @@ impl<H: RequestHandler> Connection<'_, H> {
             .await
         };
         let answer = match answer {
-            Ok(answer) => answer,
+            Ok(answer) => {
+                let taken =
+                    |sender: &BodySender| incoming.decoder.remaining() == Some(0) && sender.was_reported();
+                incoming.complete |= incoming.sender.as_ref().is_some_and(taken);
+                answer
+            }
             Err(Broken::Framing) => {
                 incoming.fail();
                 return self.refuse(&**exchange, Refusal::bad_request("http1.codec_error")).await;
@@ -227,7 +230,12 @@ impl<H: RequestHandler> Connection<'_, H> {
     }
 
     /// The body of a request whose head was just taken off the buffer.
-    fn take_body(&mut self, framing: Framing, is_tunnel: bool) -> (Incoming, Body) {
+    fn take_body(
+        &mut self,
+        exchange: &Rc<H::Exchange>,
+        framing: Framing,
+        is_tunnel: bool,
+    ) -> (Incoming, Body) {
         let decoder = Decoder::new(framing);
         let mut incoming = Incoming { decoder, sender: None, is_tunnel, complete: false };
         match framing {
@@ -236,12 +244,15 @@ impl<H: RequestHandler> Connection<'_, H> {
                 incoming.complete = !is_tunnel;
                 (incoming, Body::empty())
             }
-            Framing::Length(length) if length <= self.read.len() as u64 => {
-                let length = usize::try_from(length).unwrap_or(self.read.len());
-                (incoming, Body::full(self.read.split_to(length).freeze()))
-            }
             _ => {
-                let (sender, receiver) = body::channel(incoming.decoder.remaining());
+                let (sender, receiver) = body::channel(incoming.decoder.remaining(), Rc::downgrade(exchange));
+                if let Framing::Length(length) = framing
+                    && length <= self.read.len() as u64
+                {
+                    let length = usize::try_from(length).unwrap_or(self.read.len());
+                    sender.send_all(self.read.split_to(length).freeze());
+                    incoming.decoder = Decoder::new(Framing::None);
+                }
                 incoming.sender = Some(sender);
                 (incoming, Body::boxed(receiver))
             }

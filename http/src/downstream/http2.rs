@@ -121,12 +121,19 @@ fn note_error<H: RequestHandler>(error: &h2::Error, options: &ServerOptions, han
         return;
     }
     let stats = &options.stats.http2;
-    options.stats.http2.goaway_sent.inc();
-    if error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
-        stats.inbound_empty_frames_flood.inc();
-        handler.protocol_error("http2.inbound_empty_frames_flood");
-    } else {
+    stats.goaway_sent.inc();
+    if error.reason() != Some(Reason::ENHANCE_YOUR_CALM) {
         stats.rx_messaging_error.inc();
-        handler.protocol_error("http2.violation.of.messaging.rule");
+        return handler.protocol_error();
+    }
+    // h2 says what there was too much of in the text of the GOAWAY only.
+    let text = error.to_string();
+    if text.contains("resets") {
+        handler.too_many_resets();
+    } else if text.contains("continuation") {
+        stats.header_overflow.inc();
+        handler.protocol_error();
+    } else {
+        stats.inbound_empty_frames_flood.inc();
     }
 }

@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     collections::VecDeque,
     pin::Pin,
-    rc::Rc,
+    rc::{Rc, Weak},
     task::{Context, Poll, Waker},
 };
 
@@ -15,6 +15,7 @@ use http_body::{Frame, SizeHint};
 use super::head::Framing;
 use crate::{
     BodyError,
+    downstream::Exchange,
     reset::{ResetReason, StreamReset},
 };
 
@@ -178,6 +179,8 @@ pub(super) struct Channel {
     /// Nobody wants the rest.
     dropped: bool,
     remaining: Option<u64>,
+    /// Bytes of a body that was there with its head, and that nobody has heard of yet.
+    unreported: Option<usize>,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -186,12 +189,15 @@ pub(super) struct Channel {
 #[derive(Debug, Clone)]
 pub(super) struct BodySender(Rc<RefCell<Channel>>);
 
-/// The body.
-pub(super) struct BodyReceiver(Rc<RefCell<Channel>>);
+/// The body. A body that was there with its head tells the exchange itself that it was taken.
+pub(super) struct BodyReceiver<E: Exchange>(Rc<RefCell<Channel>>, Weak<E>);
 
-pub(super) fn channel(remaining: Option<u64>) -> (BodySender, BodyReceiver) {
+pub(super) fn channel<E: Exchange>(
+    remaining: Option<u64>,
+    exchange: Weak<E>,
+) -> (BodySender, BodyReceiver<E>) {
     let channel = Rc::new(RefCell::new(Channel { remaining, ..Channel::default() }));
-    (BodySender(Rc::clone(&channel)), BodyReceiver(channel))
+    (BodySender(Rc::clone(&channel)), BodyReceiver(channel, exchange))
 }
 
 impl BodySender {
@@ -221,6 +227,23 @@ impl BodySender {
         wake(&mut channel.reader);
     }
 
+    /// All of a body, before anybody has heard of it.
+    pub(super) fn send_all(&self, data: Bytes) {
+        self.0.borrow_mut().unreported = Some(data.len());
+        self.send(data);
+        self.end(None);
+    }
+
+    /// How much of the body nobody has heard of; asked once.
+    pub(super) fn take_unreported(&self) -> Option<usize> {
+        self.0.borrow_mut().unreported.take()
+    }
+
+    /// Whether all of the body was taken, or is waited for by nobody.
+    pub(super) fn was_reported(&self) -> bool {
+        self.0.borrow().unreported.is_none()
+    }
+
     /// The client is gone before the end.
     pub(super) fn fail(&self) {
         let mut channel = self.0.borrow_mut();
@@ -244,7 +267,7 @@ fn wake(waker: &mut Option<Waker>) {
     }
 }
 
-impl Drop for BodyReceiver {
+impl<E: Exchange> Drop for BodyReceiver<E> {
     fn drop(&mut self) {
         let mut channel = self.0.borrow_mut();
         channel.dropped = true;
@@ -253,7 +276,7 @@ impl Drop for BodyReceiver {
     }
 }
 
-impl http_body::Body for BodyReceiver {
+impl<E: Exchange> http_body::Body for BodyReceiver<E> {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -268,6 +291,12 @@ impl http_body::Body for BodyReceiver {
                 *remaining = remaining.saturating_sub(piece.len() as u64);
             }
             wake(&mut channel.writer);
+            let unreported = channel.unreported.take();
+            drop(channel);
+            if let (Some(bytes), Some(exchange)) = (unreported, self.1.upgrade()) {
+                exchange.data_received(bytes);
+                exchange.request_complete();
+            }
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         if let Some(trailers) = channel.trailers.take() {
@@ -292,3 +321,6 @@ impl http_body::Body for BodyReceiver {
         self.0.borrow().remaining.map_or_else(SizeHint::new, SizeHint::with_exact)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -449,7 +449,11 @@ impl Target {
         let scheme = url.scheme.filter(|scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS);
         let (Some(scheme), Some(authority)) = (scheme, url.authority) else { return Err(CODEC_ERROR) };
         let authority = HeaderValue::from_str(authority.as_str()).map_err(|_| INVALID_URL)?;
-        let path = url.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let path = match url.path_and_query {
+            None => PathAndQuery::from_static("/"),
+            Some(path) if path.as_str().starts_with('/') => path,
+            Some(query) => PathAndQuery::try_from(format!("/{}", query.as_str())).map_err(|_| CODEC_ERROR)?,
+        };
         Ok(Self { scheme, authority: Some(checked_authority(authority)?), path: Some(path) })
     }
 }
@@ -459,3 +463,6 @@ pub(crate) fn checked_authority(authority: HeaderValue) -> Result<HeaderValue, R
     let valid = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:[]@!$&'()*+,;=%".contains(byte);
     if authority.as_bytes().iter().all(valid) { Ok(authority) } else { Err(INVALID_AUTHORITY) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,14 +19,16 @@ use http_body::{Body as _, Frame};
 use super::body::StreamBody;
 use crate::{
     Body, RequestHead,
-    downstream::{DownstreamReset, Exchange, Refusal, ServerOptions},
+    downstream::{DownstreamReset, Exchange, ServerOptions},
     h2_stream_io::H2StreamIo,
     protocol_options::HeadersWithUnderscoresAction,
     tunnel::Tunnel,
 };
 
-const TOO_MANY: Refusal =
-    Refusal { status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, details: "http2.too_many_headers" };
+/// Why a head is refused.
+const TOO_MANY_HEADERS: &str = "http2.too_many_headers";
+const UNEXPECTED_UNDERSCORE: &str = "http2.unexpected_underscore";
+const INVALID_HEADER_FIELD: &str = "http2.invalid.header.field";
 
 /// An answer, or how the client left before there was one.
 type Answer = Result<crate::Response, DownstreamReset>;
@@ -47,11 +49,11 @@ pub(super) async fn serve_stream<E: Exchange + 'static>(
     let is_connect = parts.method == Method::CONNECT;
     let (head, extended) = match read_head(parts, &exchange, options) {
         Ok(read) => read,
-        Err(refusal) => {
-            let answer = exchange.refuse(refusal);
-            let _ = send(&*exchange, &mut respond, answer, false).await;
+        Err(details) => {
             guard.finished = true;
-            return;
+            stats.tx_reset.inc();
+            respond.send_reset(Reason::INTERNAL_ERROR);
+            return exchange.reset(DownstreamReset::Refused(details));
         }
     };
     let is_tunnel = is_connect;
@@ -116,7 +118,7 @@ pub(super) async fn serve_stream<E: Exchange + 'static>(
         match reason {
             DownstreamReset::StreamReset => stats.rx_reset.inc(),
             DownstreamReset::Disconnected => {}
-            DownstreamReset::Local | DownstreamReset::ProtocolError(_) => {
+            DownstreamReset::Local | DownstreamReset::ProtocolError(_) | DownstreamReset::Refused(_) => {
                 stats.tx_reset.inc();
                 respond.send_reset(Reason::INTERNAL_ERROR);
             }
@@ -156,11 +158,12 @@ fn read_head<E: Exchange>(
     parts: http::request::Parts,
     exchange: &Rc<E>,
     options: &ServerOptions,
-) -> Result<(RequestHead, bool), Refusal> {
+) -> Result<(RequestHead, bool), &'static str> {
     let http::request::Parts { mut method, uri, mut headers, mut extensions, .. } = parts;
     exchange.head_received(size_of_head(&method, &uri, &headers));
     if headers.len() > options.max_headers_count {
-        return Err(TOO_MANY);
+        options.stats.http2.header_overflow.inc();
+        return Err(TOO_MANY_HEADERS);
     }
     check_underscores(&mut headers, options)?;
     let uri = uri.into_parts();
@@ -180,10 +183,7 @@ fn read_head<E: Exchange>(
         } else {
             method = Method::GET;
             let kind = HeaderValue::from_str(protocol.as_str());
-            headers.insert(
-                header::UPGRADE,
-                kind.map_err(|_| Refusal::bad_request("http2.invalid.header.field"))?,
-            );
+            headers.insert(header::UPGRADE, kind.map_err(|_| INVALID_HEADER_FIELD)?);
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             extended = true;
         }
@@ -204,7 +204,7 @@ fn size_of_head(method: &Method, uri: &http::Uri, headers: &HeaderMap) -> usize 
         + headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>()
 }
 
-fn check_underscores(headers: &mut HeaderMap, options: &ServerOptions) -> Result<(), Refusal> {
+fn check_underscores(headers: &mut HeaderMap, options: &ServerOptions) -> Result<(), &'static str> {
     if options.underscores == HeadersWithUnderscoresAction::Allow {
         return Ok(());
     }
@@ -215,7 +215,7 @@ fn check_underscores(headers: &mut HeaderMap, options: &ServerOptions) -> Result
     let stats = &options.stats.http2;
     if options.underscores == HeadersWithUnderscoresAction::RejectRequest {
         stats.requests_rejected_with_underscores_in_headers.inc();
-        return Err(Refusal::bad_request("http2.unexpected_underscore"));
+        return Err(UNEXPECTED_UNDERSCORE);
     }
     for name in with {
         headers.remove(name);
