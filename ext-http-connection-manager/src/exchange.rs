@@ -336,10 +336,10 @@ impl Exchange {
     }
 
     fn dress(&self, headers: &mut HeaderMap, keeps_upgrade: bool, request: Option<&RequestHead>) {
-        self.connection.settings.response_headers.apply(headers, keeps_upgrade, request);
         if !headers.contains_key(header::DATE) {
             headers.insert(header::DATE, self.connection.dates.now());
         }
+        self.connection.settings.response_headers.apply(headers, keeps_upgrade, request);
     }
 
     fn response_starts(&self, response: &Response) {

@@ -291,7 +291,9 @@ impl<H: RequestHandler> Connection<'_, H> {
                     };
                     let as_promised = match frame.map(Frame::into_data) {
                         Some(Ok(data)) => {
-                            exchange.data_sent(data.len());
+                            if framing != BodyFraming::None {
+                                exchange.data_sent(data.len());
+                            }
                             self.write.put_data(data, &mut framing)
                         }
                         end => {
