@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -37,6 +37,24 @@ pub struct ServerContext {
     pub singletons: Singletons,
     /// Numbers of connections.
     pub connection_ids: ConnectionIds,
+    /// Whether health checks of this process fail.
+    pub health_checks: Arc<HealthCheckState>,
+}
+
+/// Whether health checks of the process are to fail, as an operator says (`/healthcheck/fail`).
+#[derive(Debug, Default)]
+pub struct HealthCheckState(AtomicBool);
+
+impl HealthCheckState {
+    /// Makes them fail, or pass again.
+    pub fn fail(&self, fail: bool) {
+        self.0.store(fail, Ordering::Relaxed);
+    }
+
+    /// Whether they fail.
+    pub fn failing(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Who a process is, for logs and control planes.

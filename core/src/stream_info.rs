@@ -152,6 +152,8 @@ pub struct StreamInfo {
     pub bytes_sent: Cell<u64>,
     /// Why the stream ended as it did.
     pub flags: Cell<ResponseFlags>,
+    /// Whether the request is a health check of this process.
+    pub health_check: Cell<bool>,
     /// The HTTP status, where there is one.
     pub response_code: Cell<Option<u16>>,
     /// What decided the response, in Envoy's words.
@@ -208,6 +210,7 @@ impl StreamInfo {
             bytes_received: Cell::new(0),
             bytes_sent: Cell::new(0),
             flags: Cell::default(),
+            health_check: Cell::new(false),
             response_code: Cell::new(None),
             response_code_details: RefCell::default(),
             connection_termination_details: RefCell::default(),
@@ -248,6 +251,7 @@ impl StreamInfo {
             bytes_received: Cell::new(0),
             bytes_sent: Cell::new(0),
             flags: Cell::default(),
+            health_check: Cell::new(false),
             response_code: Cell::new(None),
             response_code_details: RefCell::default(),
             connection_termination_details: RefCell::default(),

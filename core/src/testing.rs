@@ -95,6 +95,7 @@ impl TestServer {
             init: Arc::new(InitManager::default()),
             singletons: Singletons::default(),
             connection_ids: ConnectionIds::default(),
+            health_checks: Arc::default(),
         };
         Self { context: Arc::new(context), stats, logs }
     }

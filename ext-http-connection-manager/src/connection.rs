@@ -197,7 +197,9 @@ impl ManagedConnection {
             if limit.is_some_and(|limit| self.requests.get() >= limit) {
                 stats.downstream_cx_max_requests_reached.inc();
                 self.start_drain();
-            } else if self.http.drain.state() != DrainState::Serving {
+            } else if self.http.drain.state() != DrainState::Serving
+                || self.http.worker.server().health_checks.failing()
+            {
                 stats.downstream_cx_drain_close.inc();
                 self.start_drain();
             }

@@ -348,7 +348,12 @@ impl Exchange {
         if !self.state.get().request_complete {
             settings.stats.downstream_rq_response_before_rq_complete.inc();
         }
-        count_answer(&settings.stats, &settings.listener_stats, response.status().as_u16());
+        // As in Envoy, answers to health checks are not counted as answers.
+        if self.info.health_check.get() {
+            settings.health_checks.inc();
+        } else {
+            count_answer(&settings.stats, &settings.listener_stats, response.status().as_u16());
+        }
         if !settings.logs.is_empty() {
             self.answer.borrow_mut().head = Some((response.status(), response.headers().clone()));
         }

@@ -48,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) premature_resets: u64,
     /// What early means (`overload.premature_reset_min_stream_lifetime_seconds`).
     pub(crate) premature_lifetime: Duration,
+    /// `tracing.health_check`, which counts requests whether or not there is a tracer.
+    pub(crate) health_checks: Counter,
     _always_zero: Vec<Counter>,
 }
 
@@ -89,6 +91,7 @@ impl Settings {
             premature_lifetime: Duration::from_secs(
                 runtime.integer("overload.premature_reset_min_stream_lifetime_seconds", 1),
             ),
+            health_checks: scope.counter("tracing.health_check"),
             _always_zero: always_zero(&scope),
         })
     }

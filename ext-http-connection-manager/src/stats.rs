@@ -141,7 +141,6 @@ const ALWAYS_ZERO: [&str; 17] = [
     "downstream_rq_too_large",
     "rs_too_large",
     "tracing.client_enabled",
-    "tracing.health_check",
     "tracing.not_traceable",
     "tracing.random_sampling",
     "tracing.service_forced",

@@ -1,11 +1,15 @@
 //! What the process is doing, and the wish to end it.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU8, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
+use underpass_core::server::HealthCheckState;
 
 /// Envoy's server states; the numbers are those of `server.state`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,26 +42,25 @@ impl State {
 pub struct Lifecycle {
     started: Instant,
     phase: AtomicU8,
-    failing: AtomicBool,
+    health_checks: Arc<HealthCheckState>,
     stop: watch::Sender<bool>,
 }
 
-impl Default for Lifecycle {
-    fn default() -> Self {
+impl Lifecycle {
+    /// A process that begins.
+    pub fn new(health_checks: Arc<HealthCheckState>) -> Self {
         Self {
             started: Instant::now(),
             phase: AtomicU8::new(State::PreInitializing as u8),
-            failing: AtomicBool::new(false),
+            health_checks,
             stop: watch::Sender::new(false),
         }
     }
-}
 
-impl Lifecycle {
     /// The present state.
     pub fn state(&self) -> State {
         match self.phase.load(Ordering::Relaxed) {
-            0 if self.failing.load(Ordering::Relaxed) => State::Draining,
+            0 if self.health_checks.failing() => State::Draining,
             0 => State::Live,
             1 => State::Draining,
             2 => State::PreInitializing,
@@ -72,7 +75,7 @@ impl Lifecycle {
 
     /// Makes health checks fail, or pass again.
     pub fn fail_health_checks(&self, fail: bool) {
-        self.failing.store(fail, Ordering::Relaxed);
+        self.health_checks.fail(fail);
     }
 
     /// How long the process has run.
@@ -98,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_failed_health_check_drains_a_live_process_only() {
-        let lifecycle = Lifecycle::default();
+        let lifecycle = Lifecycle::new(Arc::default());
         lifecycle.fail_health_checks(true);
         assert_eq!(lifecycle.state(), State::PreInitializing);
         lifecycle.set_state(State::Live);

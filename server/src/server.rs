@@ -129,6 +129,7 @@ impl Server {
             init: Arc::new(InitManager::default()),
             singletons: Singletons::default(),
             connection_ids: ConnectionIds::default(),
+            health_checks: Arc::default(),
         });
         problems.collect(runtime_layers::check(&bootstrap));
         problems.collect(cross_checks::local_cluster(&bootstrap));
@@ -139,7 +140,7 @@ impl Server {
         bootstrap_dump::add(&*admin, document);
         Some(Self {
             stats: Arc::new(ServerStats::new(&root, options.workers())),
-            lifecycle: Arc::default(),
+            lifecycle: Arc::new(Lifecycle::new(Arc::clone(&context.health_checks))),
             options,
             logging,
             bootstrap,

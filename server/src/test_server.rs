@@ -62,6 +62,7 @@ impl TestServer {
             init: Arc::new(InitManager::default()),
             singletons: Singletons::default(),
             connection_ids: ConnectionIds::default(),
+            health_checks: Arc::default(),
         });
         Self { context, store, logs, sections }
     }

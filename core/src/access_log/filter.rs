@@ -25,9 +25,8 @@ pub(super) fn passes(
             let milliseconds = u64::try_from(info.duration().as_millis()).unwrap_or(u64::MAX);
             compares(&filter.comparison, milliseconds, runtime)
         }
-        // What marks a request as a health check is an HTTP filter, and what traces one a tracer: until there are such,
-        // no stream is either.
-        AccessLogFilter::NotHealthCheckFilter(_) => true,
+        AccessLogFilter::NotHealthCheckFilter(_) => !info.health_check.get(),
+        // What traces a stream is a tracer, and there is none yet.
         AccessLogFilter::TraceableFilter(_) => false,
         AccessLogFilter::RuntimeFilter(filter) => {
             is_sampled(filter, info.stream_id.borrow().as_deref(), runtime)
