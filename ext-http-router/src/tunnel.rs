@@ -203,9 +203,14 @@ fn note_end(
     let is_http2 = stream.request().version == Version::HTTP_2;
     let half_closes = half_closes(stream);
     match end {
-        End::Relay(RelayEnd::Finished { first: Side::Downstream }) | End::UpstreamFinished => {
+        End::Relay(RelayEnd::Finished { first: Side::Downstream }) => {
+            // Over HTTP/1 Envoy says so of every client that ends its side first.
+            if !is_http2 {
+                client_is_gone(info);
+            }
             ClosedBy::Remote
         }
+        End::UpstreamFinished => ClosedBy::Remote,
         End::Relay(
             RelayEnd::Finished { first: Side::Upstream } | RelayEnd::IdleTimeout | RelayEnd::DurationTimeout,
         ) => ClosedBy::Local,
