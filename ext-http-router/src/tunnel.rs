@@ -134,7 +134,13 @@ impl Session {
             log: answered.log.as_deref(),
             of_connection: lease.is_some().then_some((&stream.info.upstream, &cluster.stats)),
         };
-        let end = pump(&mut downstream, &mut upstream, &stream, &cluster, &traffic).await;
+        let end = match pump(&mut downstream, &mut upstream, &stream, &cluster, &traffic).await {
+            // A stream that is reset behind its end says that nothing more is wanted.
+            End::Relay(RelayEnd::Failed { side: Side::Upstream, after_end: true, .. }) if lease.is_none() => {
+                End::UpstreamFinished
+            }
+            end => end,
+        };
         let closed_by = note_end(&end, &stream, &answered, &mut downstream, &mut upstream);
         drop(upstream);
         if let Some(lease) = lease {

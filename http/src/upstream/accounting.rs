@@ -64,10 +64,7 @@ impl ConnectionState {
     ) -> (Rc<Self>, Metered) {
         let UpstreamConnection { io, host, cluster, local_address, remote_address, connection_id, lease } =
             connection;
-        match protocol {
-            Protocol::Http1 => cluster.stats.upstream_cx_http1_total.inc(),
-            Protocol::Http2 => cluster.stats.upstream_cx_http2_total.inc(),
-        }
+        protocol.count_connection(&cluster.stats);
         let codec_stats = ClusterCodecStats::of(&cluster);
         match protocol {
             Protocol::Http1 => {

@@ -230,7 +230,12 @@ impl Pool {
             pool.connecting.set(pool.connecting.get() - 1);
             match outcome {
                 Ok(connection) => pool.connected(connection).await,
-                Err(failure) => pool.connect_failed(&failure),
+                Err(failure) => {
+                    if failure.reason != PoolFailureReason::ConnectionOverflow {
+                        pool.key.protocol.count_connection(&pool.cluster.info().stats);
+                    }
+                    pool.connect_failed(&failure);
+                }
             }
         });
         // Its first step counts the connection, which must be so before anybody asks the circuit breakers again.

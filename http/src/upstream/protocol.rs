@@ -1,6 +1,7 @@
 //! What upstream connections speak.
 
 use http::Version;
+use underpass_core::cluster::TrafficStats;
 
 use crate::protocol_options::{ClusterProtocolOptions, UpstreamProtocol};
 
@@ -21,6 +22,14 @@ impl Protocol {
                 Self::Http2
             }
             _ => Self::Http1,
+        }
+    }
+
+    /// Counts a connection, also one that does not come about, as in Envoy.
+    pub(super) fn count_connection(self, stats: &TrafficStats) {
+        match self {
+            Self::Http1 => stats.upstream_cx_http1_total.inc(),
+            Self::Http2 => stats.upstream_cx_http2_total.inc(),
         }
     }
 
