@@ -298,8 +298,12 @@ impl RequestHandler for Handler {
         self.0.settings.stats.downstream_cx_protocol_error.inc();
     }
 
-    fn too_many_resets(&self) {
-        self.0.too_many_resets();
+    fn flooded(&self) -> bool {
+        let (_, early) = self.0.finished.get();
+        if early > 0 {
+            self.0.too_many_resets();
+        }
+        early > 0
     }
 
     fn delayed_close_expired(&self) {

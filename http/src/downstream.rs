@@ -47,8 +47,8 @@ pub trait RequestHandler {
     /// The connection ends because the client broke the protocol, outside of any request.
     fn protocol_error(&self);
 
-    /// The connection ends because the client resets too many of its requests.
-    fn too_many_resets(&self);
+    /// The connection ends because the client floods it. Says whether it was the requests that it resets.
+    fn flooded(&self) -> bool;
 
     /// The client has closed or reset the connection.
     fn client_closed(&self);

@@ -31,7 +31,9 @@ fn read_message(stream: &mut BufReader<TcpStream>) -> Option<(String, String)> {
             return None;
         }
     }
-    let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let length = head
+        .lines()
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     stream.read_exact(&mut body).ok()?;
     Some((head, String::from_utf8(body).ok()?))
@@ -66,7 +68,10 @@ fn retried(fields: Value) -> Value {
 
 fn post(proxy: &Proxy, body: &str) -> http_client::Reply {
     let length = body.len();
-    ask(proxy.listener("entry"), &format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n{body}"))
+    ask(
+        proxy.listener("entry"),
+        &format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n{body}"),
+    )
 }
 
 #[test]
@@ -77,7 +82,8 @@ fn a_request_is_sent_again_with_its_body_until_a_host_answers() {
     assert_eq!((reply.status, reply.text().as_str()), (200, "ok"));
     assert_eq!(origin.wait(3), ["the body"; 3]);
     let stats = proxy.admin().stats();
-    let counted = ["retry.upstream_rq_503", "upstream_rq_200", "upstream_rq_retry", "upstream_rq_retry_success"];
+    let counted =
+        ["retry.upstream_rq_503", "upstream_rq_200", "upstream_rq_retry", "upstream_rq_retry_success"];
     assert_eq!(counted.map(|name| stats[&format!("cluster.up.{name}")]), [1, 1, 2, 1]);
     assert_eq!(proxy.lines("entry.log", 1), ["200 - via_upstream POST a /"]);
 }
@@ -146,7 +152,8 @@ fn requests_that_go_nowhere_are_told_why() {
     ];
     let proxy = Proxy::start(to(origin.port(), routes));
     let entry = proxy.listener("entry");
-    let replies: Vec<_> = ["/dead", "/none", "/here", "/moved?x", "/other"].map(|path| get(entry, path)).into();
+    let replies: Vec<_> =
+        ["/dead", "/none", "/here", "/moved?x", "/other"].map(|path| get(entry, path)).into();
     assert_eq!(replies.iter().map(|reply| reply.status).collect::<Vec<_>>(), [503, 503, 418, 302, 404]);
     assert_eq!((replies[2].text().as_str(), replies[3].header("location")), ("tea", "http://b/moved?x"));
     insta::assert_snapshot!(proxy.lines("entry.log", 5).join("\n"), @"");
@@ -170,7 +177,8 @@ fn a_circuit_breaker_refuses_what_is_too_much() {
 
 #[test]
 fn each_attempt_can_be_logged() {
-    const LINE: &str = "%ACCESS_LOG_TYPE% %RESPONSE_CODE% %RESPONSE_FLAGS% sent=%BYTES_SENT% got=%BYTES_RECEIVED%";
+    const LINE: &str =
+        "%ACCESS_LOG_TYPE% %RESPONSE_CODE% %RESPONSE_FLAGS% sent=%BYTES_SENT% got=%BYTES_RECEIVED%";
     let origin = answers_in_turn(&["", OK]);
     let mut manager = hcm("entry", [retried(json!({}))]);
     manager["typed_config"]["http_filters"][0] = extension(
@@ -180,7 +188,8 @@ fn each_attempt_can_be_logged() {
             "upstream_log_options": { "flush_upstream_log_on_upstream_stream": true },
         }),
     );
-    let proxy = Proxy::start(bootstrap([listener("entry", [manager])], [cluster("up", [port(origin.port())])]));
+    let proxy =
+        Proxy::start(bootstrap([listener("entry", [manager])], [cluster("up", [port(origin.port())])]));
     assert_eq!(post(&proxy, "body").status, 200);
     insta::assert_snapshot!(proxy.lines("attempts.log", 4).join("\n"), @"");
 }
@@ -193,7 +202,10 @@ fn a_request_in_http1_goes_to_a_cluster_that_speaks_http2_and_back() {
     config["static_resources"]["clusters"][0] = up.with(speaks_http2());
     let proxy = Proxy::start(config);
     let entry = proxy.listener("entry");
-    let reply = ask(entry, "POST /echo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
+    let reply = ask(
+        entry,
+        "POST /echo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    );
     assert_eq!((reply.status, reply.text().as_str()), (200, "abc"));
     let reply = H2Client::connect(entry).get("/trailers");
     assert_eq!((reply.text().as_str(), reply.trailer("x-trailer")), ("body", "done"));
@@ -315,7 +327,8 @@ fn a_post_can_be_a_stream_of_raw_bytes() {
 fn the_host_of_a_connect_learns_who_the_client_is() {
     let origin = Origin::echo();
     let mut told = connect_route("up");
-    told["route"]["upgrade_configs"][0]["connect_config"] = json!({ "proxy_protocol_config": { "version": "V1" } });
+    told["route"]["upgrade_configs"][0]["connect_config"] =
+        json!({ "proxy_protocol_config": { "version": "V1" } });
     let proxy = Proxy::start(terminator(origin.port(), told));
     let mut client = open(&proxy);
     let from = client.local_addr().unwrap().port();

@@ -126,14 +126,8 @@ fn note_error<H: RequestHandler>(error: &h2::Error, options: &ServerOptions, han
         stats.rx_messaging_error.inc();
         return handler.protocol_error();
     }
-    // h2 says what there was too much of in the text of the GOAWAY only.
-    let text = error.to_string();
-    if text.contains("resets") {
-        handler.too_many_resets();
-    } else if text.contains("continuation") {
-        stats.header_overflow.inc();
-        handler.protocol_error();
-    } else {
+    // h2 does not say of what there was too much.
+    if !handler.flooded() {
         stats.inbound_empty_frames_flood.inc();
     }
 }

@@ -52,8 +52,9 @@ impl RequestHandler for Toy {
         self.notes.borrow_mut().push("protocol error".to_owned());
     }
 
-    fn too_many_resets(&self) {
-        self.notes.borrow_mut().push("too many resets".to_owned());
+    fn flooded(&self) -> bool {
+        self.notes.borrow_mut().push("flooded".to_owned());
+        true
     }
 
     fn client_closed(&self) {}

@@ -85,7 +85,11 @@ pub(super) async fn serve_stream<E: Exchange + 'static>(
     let answer: Answer = {
         let mut serving = pin!(exchange.serve(head, body));
         poll_fn(|cx| match serving.as_mut().poll(cx) {
-            Poll::Ready(answer) => Poll::Ready(Ok(answer)),
+            // A stream that was reset needs no answer, which may even have come of the reset.
+            Poll::Ready(answer) => match respond.poll_reset(cx) {
+                Poll::Ready(reason) => Poll::Ready(Err(gone(&reason))),
+                Poll::Pending => Poll::Ready(Ok(answer)),
+            },
             Poll::Pending => respond.poll_reset(cx).map(|reason| Err(gone(&reason))),
         })
         .await
