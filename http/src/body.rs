@@ -43,7 +43,6 @@ enum Kind {
     #[default]
     Empty,
     Full(Bytes),
-    Http1(hyper::body::Incoming),
     Http1Answer(Box<Http1Answer>),
     Http2(Http2Body),
     Channel(ChannelBody),
@@ -61,11 +60,6 @@ impl Body {
     pub fn full(data: impl Into<Bytes>) -> Self {
         let data = data.into();
         if data.is_empty() { Self::empty() } else { Self(Kind::Full(data)) }
-    }
-
-    /// What hyper reads from an HTTP/1 connection.
-    pub fn http1(incoming: hyper::body::Incoming) -> Self {
-        if http_body::Body::is_end_stream(&incoming) { Self::empty() } else { Self(Kind::Http1(incoming)) }
     }
 
     /// What an HTTP/1 upstream answers; reading it drives the connection.
@@ -127,9 +121,6 @@ impl http_body::Body for Body {
                 self.0 = Kind::Empty;
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
-            Kind::Http1(body) => Pin::new(body)
-                .poll_frame(cx)
-                .map_err(|_| BodyError::Reset(crate::reset::ResetReason::ConnectionTermination.into())),
             Kind::Http1Answer(body) => body.poll_frame(cx),
             Kind::Http2(body) => body.poll_frame(cx),
             Kind::Channel(body) => body.poll_frame(cx),
@@ -141,7 +132,6 @@ impl http_body::Body for Body {
         match &self.0 {
             Kind::Empty | Kind::Tunnel(_) => true,
             Kind::Full(data) => data.is_empty(),
-            Kind::Http1(body) => body.is_end_stream(),
             Kind::Http1Answer(body) => body.is_end_stream(),
             Kind::Http2(body) => body.is_end_stream(),
             Kind::Channel(body) => body.is_end_stream(),
@@ -153,7 +143,6 @@ impl http_body::Body for Body {
         match &self.0 {
             Kind::Empty | Kind::Tunnel(_) => SizeHint::with_exact(0),
             Kind::Full(data) => SizeHint::with_exact(data.len() as u64),
-            Kind::Http1(body) => body.size_hint(),
             Kind::Http1Answer(body) => body.size_hint(),
             Kind::Http2(body) => body.size_hint(),
             Kind::Channel(_) => SizeHint::default(),
@@ -167,7 +156,7 @@ impl std::fmt::Debug for Body {
         f.write_str(match &self.0 {
             Kind::Empty => "Body(empty)",
             Kind::Full(_) => "Body(full)",
-            Kind::Http1(_) | Kind::Http1Answer(_) => "Body(HTTP/1)",
+            Kind::Http1Answer(_) => "Body(HTTP/1)",
             Kind::Http2(_) => "Body(HTTP/2)",
             Kind::Channel(_) => "Body(channel)",
             Kind::Boxed(_) => "Body(boxed)",

@@ -8,7 +8,7 @@
 //! smuggling is made of (`content-length` beside `transfer-encoding`) and sends no trailers unasked; HTTP/2 is the `h2`
 //! crate.
 
-mod http1;
+pub(crate) mod http1;
 mod http2;
 mod options;
 mod sniff;

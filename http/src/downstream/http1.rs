@@ -3,9 +3,9 @@
 //! The codec owns the connection: it alone reads and writes. While a request is served it goes on reading, into the
 //! request's body as long as that has room, and then for the client's end, which in Envoy ends the exchange.
 
-mod body;
-mod encode;
-mod head;
+pub(crate) mod body;
+pub(crate) mod encode;
+pub(crate) mod head;
 
 use std::{
     future::poll_fn,

@@ -13,13 +13,14 @@ use underpass_core::{
         ClosedBy, ClusterInfo, ConnectionLease, Host, PoolFailure, PoolFailureReason, ResourceHold,
         UpstreamConnection,
     },
+    io::BoxIo,
     stream_info::SharedStreamInfo,
     user_space_socket::RefusalNote,
 };
 
 use tokio::time::Instant;
 
-use super::{metered::Metered, pool::Pool, protocol::Protocol};
+use super::{pool::Pool, protocol::Protocol};
 use crate::{
     codec_stats::ClusterCodecStats,
     reset::{ResetReason, StreamReset},
@@ -56,12 +57,12 @@ pub(super) struct ConnectionState {
 }
 
 impl ConnectionState {
-    /// Takes the accounts of a connection that was just opened, and gives back its bytes.
+    /// Takes the accounts of a connection that was just opened, and its bytes, which whoever uses them counts.
     pub(super) fn new(
         connection: UpstreamConnection,
         protocol: Protocol,
         pool: &Rc<Pool>,
-    ) -> (Rc<Self>, Metered) {
+    ) -> (Rc<Self>, BoxIo) {
         let UpstreamConnection { io, host, cluster, local_address, remote_address, connection_id, lease } =
             connection;
         protocol.count_connection(&cluster.stats);
@@ -94,8 +95,7 @@ impl ConnectionState {
             requests: Cell::new(0),
             protocol_error: Cell::new(false),
         });
-        let metered = Metered::new(io, Rc::clone(&state));
-        (state, metered)
+        (state, io)
     }
 
     pub(super) fn pool(&self) -> Option<Rc<Pool>> {

@@ -1,95 +1,100 @@
 //! The client side of HTTP/1.1: one request at a time on a connection, driven by whoever made it.
+//!
+//! The codec is our own, on the same blocks as that of the downstream side: hyper's client needs a task or channels between
+//! whoever waits and the connection, keeps some 20 KiB for a connection that is idle, and chooses where an answer contradicts
+//! itself. There is no task for a connection that carries a request: whoever waits for the answer reads and writes. While it
+//! carries none, its pool watches it.
 
 mod answer;
-mod framing;
 mod idle;
 mod request;
+mod response;
 
 use std::{
     cell::Cell,
     future::poll_fn,
-    pin::pin,
+    io,
+    pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
 };
 
-use http::{HeaderMap, StatusCode, Version, header};
-use hyper::{
-    body::Incoming,
-    client::conn::http1::{Builder, Connection, SendRequest},
-};
-use hyper_util::rt::TokioIo;
+use bytes::BytesMut;
+use http::{StatusCode, header};
+use http_body::Body as _;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use underpass_core::io::{BoxIo, Prefixed};
 
-use self::request::{RequestBody, Sent};
 pub(crate) use self::{answer::Http1Answer, idle::Idle};
+use self::{
+    request::Request,
+    response::{HeadReader, Length, ResponseHead},
+};
 use super::{
     accounting::{ConnectionState, StreamHold},
-    metered::Metered,
+    metered::{Held, Metered},
     stream::{Established, Trailers},
 };
 use crate::{
     Body, RequestHead, Response,
+    downstream::http1::encode::WriteBuffer,
     protocol_options::ClusterProtocolOptions,
     reset::{ResetReason, StreamReset},
 };
 
+/// How much is read at once, at first and at most.
+const READ_SIZES: (usize, usize) = (8 * 1024, 64 * 1024);
+
 /// One HTTP/1 connection.
 pub(super) struct Http1Client {
-    sender: SendRequest<RequestBody>,
-    driver: Connection<TokioIo<Metered>, RequestBody>,
-    /// Set when the driver is done; it must not be polled any more then.
-    done: bool,
+    io: BoxIo,
+    read: BytesMut,
+    heads: HeadReader,
+    /// How much is read at once: it follows the traffic.
+    read_size: usize,
+    write: WriteBuffer,
+    /// The peer has ended its side, or the connection is broken.
+    ended: bool,
+    /// Nothing can be written any more. What the peer said before it closed may still be read.
+    unwritable: bool,
     used_up: Cell<bool>,
-    allow_chunked_length: bool,
+    /// The request that is being sent; none once it is complete.
+    request: Option<Request>,
+    settings: Arc<ClusterProtocolOptions>,
     pub(super) connection: Rc<ConnectionState>,
 }
 
+/// Why an exchange cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broken {
+    /// The connection ended.
+    Closed,
+    /// What the peer sends is no HTTP.
+    Protocol,
+    /// The body of the request broke off.
+    Request,
+}
+
 impl Http1Client {
-    pub(super) async fn new(
-        io: Metered,
+    pub(super) fn new(
+        io: BoxIo,
         connection: Rc<ConnectionState>,
-        settings: &ClusterProtocolOptions,
-    ) -> hyper::Result<Box<Self>> {
-        let (sender, driver) = Builder::new()
-            .max_headers(settings.common.max_headers_count)
-            .max_header_size(settings.common.max_response_headers_bytes)
-            .title_case_headers(settings.http1.proper_case_words)
-            .handshake(TokioIo::new(io))
-            .await?;
-        Ok(Box::new(Self {
-            sender,
-            driver,
-            done: false,
+        settings: &Arc<ClusterProtocolOptions>,
+    ) -> Box<Self> {
+        Box::new(Self {
+            io,
+            read: BytesMut::new(),
+            heads: HeadReader::default(),
+            read_size: READ_SIZES.0,
+            write: WriteBuffer::default(),
+            ended: false,
+            unwritable: false,
             used_up: Cell::new(false),
-            allow_chunked_length: settings.http1.allow_chunked_length,
+            request: None,
+            settings: Arc::clone(settings),
             connection,
-        }))
-    }
-
-    /// Drives the connection. Ready once it is of no more use, in order or not.
-    fn poll_driver(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.done {
-            return Poll::Ready(());
-        }
-        if let Poll::Ready(result) = self.driver.poll_without_shutdown(cx) {
-            self.done = true;
-            if let Err(error) = result
-                && !error.is_parse()
-                && !error.is_incomplete_message()
-                && std::error::Error::source(&error).is_none()
-            {
-                // No error of the socket, nor of the answer: one that nobody asked for.
-                self.connection.note_protocol_error();
-            }
-            return Poll::Ready(());
-        }
-        Poll::Pending
-    }
-
-    /// Whether the next request can be sent now.
-    fn is_ready(&self) -> bool {
-        !self.done && self.sender.is_ready()
+        })
     }
 
     /// It takes no more requests after this one.
@@ -101,26 +106,145 @@ impl Http1Client {
         self.used_up.get()
     }
 
+    /// Sends what is there of the request. Pending while there is more to come.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        loop {
+            let mut starved = false;
+            while let Some(request) = &mut self.request
+                && !self.write.has_enough()
+            {
+                match request.poll_piece(cx, &mut self.write, &self.settings.http1) {
+                    Poll::Pending => {
+                        starved = true;
+                        break;
+                    }
+                    Poll::Ready(Ok(true)) => self.request = None,
+                    Poll::Ready(Ok(false)) => {}
+                    Poll::Ready(Err(broken)) => return Poll::Ready(Err(broken)),
+                }
+            }
+            if self.unwritable {
+                self.request = None;
+                return Poll::Ready(Ok(()));
+            }
+            let connection = &self.connection;
+            match self.write.poll_flush(&mut self.io, cx, |n| connection.note_sent(n)) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) if self.request.is_none() => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) if starved => return Poll::Pending,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => self.unwritable = true,
+            }
+        }
+    }
+
+    /// Whether the request was sent completely.
+    fn is_sent(&self) -> bool {
+        self.request.is_none() && self.write.is_empty() && !self.unwritable
+    }
+
+    /// Reads on. Zero is the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+        if self.ended {
+            return Poll::Ready(0);
+        }
+        self.read.reserve(self.read_size);
+        let room = self.read.capacity() - self.read.len();
+        let read = ready!(pin!(self.io.read_buf(&mut self.read)).poll(cx));
+        if matches!(read, Ok(n) if n == room) {
+            self.read_size = (self.read_size * 2).min(READ_SIZES.1);
+        }
+        Poll::Ready(self.note_read(&read))
+    }
+
+    fn note_read(&mut self, read: &io::Result<usize>) -> usize {
+        match read {
+            Ok(n) if *n > 0 => {
+                self.connection.note_received(*n);
+                *n
+            }
+            _ => {
+                self.ended = true;
+                self.connection.note_remote_close();
+                0
+            }
+        }
+    }
+
+    /// While there is no request: ready once the connection is of no more use. It keeps no memory for it.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut space = [0; 64];
+        let mut space = ReadBuf::new(&mut space);
+        let read = ready!(Pin::new(&mut self.io).poll_read(cx, &mut space));
+        self.note_read(&read.map(|()| space.filled().len()));
+        self.note_unsolicited(space.filled());
+        Poll::Ready(())
+    }
+
+    /// Bytes that nobody asked for. An upstream that says by a 408 why it closes breaks no rule (RFC 9110, 15.5.9).
+    fn note_unsolicited(&self, bytes: &[u8]) {
+        let timed_out = bytes.starts_with(b"HTTP/1.1 408") || bytes.starts_with(b"HTTP/1.0 408");
+        if !bytes.is_empty() && !timed_out {
+            self.connection.note_protocol_error();
+        }
+    }
+
+    /// Waits for the head of the answer; those before the last one are skipped (RFC 9110, 15.2).
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        method: RequestFacts,
+    ) -> Poll<Result<ResponseHead, Broken>> {
+        loop {
+            if !self.read.is_empty() {
+                match self.heads.read(&mut self.read, method, &self.settings) {
+                    Ok(Some(head)) if is_interim(head.response.status()) => continue,
+                    Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                    Ok(None) => {}
+                    Err(()) => return Poll::Ready(Err(Broken::Protocol)),
+                }
+            }
+            if ready!(self.poll_read(cx)) == 0 {
+                return Poll::Ready(Err(Broken::Closed));
+            }
+        }
+    }
+
     /// The connection's bytes, with those first that were read beyond the head of the answer.
     fn into_io(self) -> BoxIo {
-        let parts = self.driver.into_parts();
-        let io: BoxIo = Box::new(parts.io.into_inner());
-        Prefixed::with_prefix(parts.read_buf.into(), io).into_io()
+        let metered = Box::new(Metered::new(self.io, self.connection));
+        Prefixed::with_prefix(self.read, metered).into_io()
     }
 }
 
+/// What of a request matters for its answer.
+#[derive(Debug, Clone, Copy)]
+struct RequestFacts {
+    is_head: bool,
+    is_connect: bool,
+}
+
+fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
 /// Gives a connection back to its pool when its answer is complete, if it can be used again.
-fn finish(mut client: Box<Http1Client>, hold: StreamHold, sent: &Sent) {
-    let sent = sent.as_ref().is_none_or(|sent| sent.get());
-    if sent {
+fn finish(mut client: Box<Http1Client>, hold: StreamHold) {
+    if client.is_sent() {
         hold.complete();
     }
     drop(hold);
-    // What is left to do after the last byte makes the connection ready, or closes it.
-    let _ = client.poll_driver(&mut Context::from_waker(std::task::Waker::noop()));
-    let reusable = sent && client.is_ready() && !client.is_used_up();
-    let pool = client.connection.pool();
-    if let Some(pool) = pool.filter(|_| reusable) {
+    if !client.is_sent() {
+        return;
+    }
+    client.note_unsolicited(&client.read);
+    if client.ended || client.is_used_up() || !client.read.is_empty() {
+        return;
+    }
+    // A connection that waits keeps no buffer.
+    client.read = BytesMut::new();
+    client.read_size = READ_SIZES.0;
+    if let Some(pool) = client.connection.pool() {
         pool.release(client);
     }
 }
@@ -129,8 +253,8 @@ fn finish(mut client: Box<Http1Client>, hold: StreamHold, sent: &Sent) {
 struct Answered {
     client: Box<Http1Client>,
     hold: StreamHold,
-    response: http::Response<Incoming>,
-    sent: Sent,
+    response: http::Response<()>,
+    length: Length,
 }
 
 /// Sends a request and waits for the head of the answer.
@@ -140,56 +264,39 @@ async fn exchange(
     head: RequestHead,
     body: Body,
 ) -> Result<Answered, StreamReset> {
-    let connects = head.is_connect();
-    let (request, sent) = request::encode(head, body)?;
-    let mut answer = pin!(client.sender.send_request(request));
-    let response = poll_fn(|cx| {
-        // An error is told by the answer, too.
-        let _ = client.poll_driver(cx);
-        answer.as_mut().poll(cx)
+    let facts = RequestFacts { is_head: head.method == http::Method::HEAD, is_connect: head.is_connect() };
+    let framing = request::put_head(&mut client.write, &head, !body.is_end_stream(), &client.settings.http1)?;
+    drop(head);
+    client.request = framing.map(|framing| Request::new(body, framing));
+    let outcome = poll_fn(|cx| {
+        if let Poll::Ready(Err(broken)) = client.poll_send(cx) {
+            return Poll::Ready(Err(broken));
+        }
+        client.poll_head(cx, facts)
     })
     .await;
-    let response = response.map_err(|error| fail(&client, &hold, &error))?;
-    if framing::is_contradictory(&response, connects, client.allow_chunked_length) {
-        return Err(protocol_error(&client));
-    }
-    if says_close(&response) {
+    let ResponseHead { response, length, keep_alive } =
+        outcome.map_err(|broken| fail(&client, &hold, broken))?;
+    if !keep_alive {
         client.connection.cluster.stats.upstream_cx_close_notify.inc();
         client.use_up();
     }
-    Ok(Answered { client, hold, response, sent })
+    Ok(Answered { client, hold, response, length })
 }
 
-/// What an error means for the request.
-fn fail(client: &Http1Client, hold: &StreamHold, error: &hyper::Error) -> StreamReset {
+/// What a broken exchange means for the request.
+fn fail(client: &Http1Client, hold: &StreamHold, broken: Broken) -> StreamReset {
     let connection = &client.connection;
-    // The request's body broke off, or it cannot be written.
-    if error.is_user() {
-        return connection.ended_with_request(ResetReason::LocalReset);
-    }
-    // As in Envoy, an end in the middle of an answer is as wrong as an answer that cannot be read.
-    if error.is_parse() || hold.received() > 0 {
-        return protocol_error(client);
-    }
-    connection.ended_with_request(ResetReason::ConnectionTermination)
-}
-
-fn protocol_error(client: &Http1Client) -> StreamReset {
-    client.connection.note_protocol_error();
-    client.connection.ended_with_request(ResetReason::ProtocolError)
-}
-
-/// Whether an answer says that the connection ends after it (RFC 9112, 9.3).
-fn says_close<B>(response: &http::Response<B>) -> bool {
-    let has = |token: &str| {
-        let values = response.headers().get_all(header::CONNECTION).iter();
-        values
-            .filter_map(|value| value.to_str().ok())
-            .any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
-    };
-    match response.version() {
-        Version::HTTP_10 => !has("keep-alive"),
-        _ => has("close"),
+    match broken {
+        Broken::Request => connection.ended_with_request(ResetReason::LocalReset),
+        Broken::Closed if hold.received() == 0 => {
+            connection.ended_with_request(ResetReason::ConnectionTermination)
+        }
+        // As in Envoy, an end in the middle of an answer is as wrong as an answer that cannot be read.
+        Broken::Closed | Broken::Protocol => {
+            connection.note_protocol_error();
+            connection.ended_with_request(ResetReason::ProtocolError)
+        }
     }
 }
 
@@ -204,12 +311,12 @@ pub(super) async fn send(
 }
 
 fn with_body(answered: Answered) -> Response {
-    let Answered { client, hold, response, sent } = answered;
-    if http_body::Body::is_end_stream(response.body()) {
-        finish(client, hold, &sent);
-        return response.map(|_| Body::empty());
+    let Answered { client, hold, response, length } = answered;
+    if length == Length::None {
+        finish(client, hold);
+        return response.map(|()| Body::empty());
     }
-    response.map(|body| Body::http1_answer(Http1Answer::new(client, hold, body, sent)))
+    response.map(|()| Body::http1_answer(Http1Answer::new(client, hold, length)))
 }
 
 /// Sends a request for a tunnel and waits for the head of the answer.
@@ -231,28 +338,17 @@ pub(super) async fn tunnel(
         let response = with_body(answered);
         return Ok(Established { response, io: None, ended: false, trailers: Trailers::default() });
     }
-    let Answered { mut client, hold, mut response, .. } = answered;
-    // hyper is done with the connection at once; whatever it says, the bytes are ours.
-    poll_fn(|cx| {
-        let _ = client.poll_driver(cx);
-        Poll::Ready(())
-    })
-    .await;
+    let Answered { client, hold, mut response, .. } = answered;
     if connects {
         // Of no meaning in a 2xx to a CONNECT (RFC 9110, 9.3.6).
-        remove_framing(response.headers_mut());
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        response.headers_mut().remove(header::TRANSFER_ENCODING);
     }
-    client.use_up();
-    let io = Box::new(super::metered::Held::new(client.into_io(), hold));
+    let io = Box::new(Held::new(client.into_io(), hold));
     Ok(Established {
-        response: response.map(|_| Body::empty()),
+        response: response.map(|()| Body::empty()),
         io: Some(io),
         ended: false,
         trailers: Trailers::default(),
     })
-}
-
-fn remove_framing(headers: &mut HeaderMap) {
-    headers.remove(header::CONTENT_LENGTH);
-    headers.remove(header::TRANSFER_ENCODING);
 }

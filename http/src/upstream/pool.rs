@@ -18,6 +18,7 @@ use super::{
     accounting::{ConnectionState, PendingHold, StreamHold},
     http1::{self, Http1Client},
     http2::{self, Http2Client, Http2Place},
+    metered::Metered,
     pools::PoolRequest,
     protocol::Protocol,
     stream::{Place, PooledStream},
@@ -249,10 +250,11 @@ impl Pool {
         let (state, io) = ConnectionState::new(connection, self.key.protocol, self);
         let opened = match self.key.protocol {
             Protocol::Http1 => {
-                let client = Http1Client::new(io, state, &self.settings).await.ok();
-                client.map(|client| self.release(client))
+                self.release(Http1Client::new(io, state, &self.settings));
+                Some(())
             }
             Protocol::Http2 => {
+                let io = Metered::new(io, Rc::clone(&state));
                 let client = http2::open(io, state, self).await.ok();
                 client.map(|client| {
                     self.http2.borrow_mut().push(Rc::clone(&client));

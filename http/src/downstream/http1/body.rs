@@ -35,14 +35,14 @@ enum State {
 
 /// Takes a body out of its framing.
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub(crate) struct Decoder {
     state: State,
     chunked: bool,
 }
 
 /// What a decoder found.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Decoded {
+pub(crate) enum Decoded {
     Data(Bytes),
     /// The end; with trailers where there are any.
     End(Option<HeaderMap>),
@@ -52,7 +52,7 @@ pub(super) enum Decoded {
 
 /// The framing is broken.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct BadFraming;
+pub(crate) struct BadFraming;
 
 /// A line with a chunk's size and its extensions; what is longer is an attack.
 const MAX_CHUNK_LINE: usize = 4096;
@@ -60,7 +60,7 @@ const MAX_CHUNK_LINE: usize = 4096;
 const MAX_TRAILERS: usize = 60 * 1024;
 
 impl Decoder {
-    pub(super) fn new(framing: Framing) -> Self {
+    pub(crate) fn new(framing: Framing) -> Self {
         let (state, chunked) = match framing {
             Framing::None | Framing::Length(0) => (State::Done, false),
             Framing::Length(length) => (State::Data(length), false),
@@ -78,7 +78,7 @@ impl Decoder {
         }
     }
 
-    pub(super) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Decoded, BadFraming> {
+    pub(crate) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Decoded, BadFraming> {
         loop {
             match self.state {
                 State::Done => return Ok(Decoded::End(None)),

@@ -14,7 +14,7 @@ use underpass_core::io::BoxIo;
 
 /// How the body of an answer is marked off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BodyFraming {
+pub(crate) enum BodyFraming {
     /// There is none.
     None,
     /// So many bytes are still to come.
@@ -40,7 +40,7 @@ impl RequestFacts {
 
 /// Bytes that wait to be written. Small ones are copied together, large ones are kept as they are.
 #[derive(Debug, Default)]
-pub(super) struct WriteBuffer {
+pub(crate) struct WriteBuffer {
     pieces: VecDeque<Bytes>,
     tail: BytesMut,
     waiting: usize,
@@ -52,11 +52,17 @@ const COPIED: usize = 4096;
 const ENOUGH: usize = 64 * 1024;
 
 impl WriteBuffer {
-    pub(super) fn has_enough(&self) -> bool {
+    pub(crate) fn has_enough(&self) -> bool {
         self.waiting >= ENOUGH
     }
 
-    fn put(&mut self, data: &[u8]) {
+    /// Whether nothing waits to be written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// Writes bytes as they are.
+    pub(crate) fn put(&mut self, data: &[u8]) {
         self.tail.extend_from_slice(data);
         self.waiting += data.len();
     }
@@ -73,7 +79,7 @@ impl WriteBuffer {
     }
 
     /// Writes until nothing waits.
-    pub(super) fn poll_flush(
+    pub(crate) fn poll_flush(
         &mut self,
         io: &mut BoxIo,
         cx: &mut Context<'_>,
@@ -182,6 +188,16 @@ impl WriteBuffer {
         (framing, size)
     }
 
+    /// Writes the line of a header.
+    pub(crate) fn put_header(&mut self, name: &str, value: &[u8], proper_case: bool) {
+        let before = self.tail.len();
+        self.put_name(name, proper_case);
+        self.tail.put_slice(b": ");
+        self.tail.put_slice(value);
+        self.tail.put_slice(b"\r\n");
+        self.waiting += self.tail.len() - before;
+    }
+
     fn put_name(&mut self, name: &str, proper_case: bool) {
         if !proper_case {
             return self.tail.put_slice(name.as_bytes());
@@ -195,7 +211,7 @@ impl WriteBuffer {
     }
 
     /// Writes a piece of a body in its framing. False if it is more than was promised.
-    pub(super) fn put_data(&mut self, data: Bytes, framing: &mut BodyFraming) -> bool {
+    pub(crate) fn put_data(&mut self, data: Bytes, framing: &mut BodyFraming) -> bool {
         if data.is_empty() {
             return true;
         }
@@ -223,7 +239,7 @@ impl WriteBuffer {
     }
 
     /// Ends a body. False if less was sent than was promised.
-    pub(super) fn put_end(
+    pub(crate) fn put_end(
         &mut self,
         trailers: Option<&HeaderMap>,
         framing: BodyFraming,

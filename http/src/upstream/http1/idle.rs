@@ -25,8 +25,8 @@ impl Pool {
         loop {
             let Idle { mut client, .. } = self.idle.borrow_mut().pop_back()?;
             // It may have ended without the watch having got its turn yet.
-            let ended = client.poll_driver(&mut Context::from_waker(Waker::noop())).is_ready();
-            if !ended && client.is_ready() && !client.connection.is_expired() {
+            let ended = client.poll_idle(&mut Context::from_waker(Waker::noop())).is_ready();
+            if !ended && !client.connection.is_expired() {
                 return Some(client);
             }
         }
@@ -39,7 +39,7 @@ impl Pool {
         }
         let watch = self.idle_watch.borrow().clone();
         if let Some(waker) = &watch
-            && client.poll_driver(&mut Context::from_waker(waker)).is_ready()
+            && client.poll_idle(&mut Context::from_waker(waker)).is_ready()
         {
             return;
         }
@@ -63,7 +63,7 @@ impl Pool {
         let mut kept = VecDeque::new();
         let mut gone = Vec::new();
         for mut idle in std::mem::take(&mut *self.idle.borrow_mut()) {
-            if idle.client.poll_driver(cx).is_ready() {
+            if idle.client.poll_idle(cx).is_ready() {
                 gone.push(idle);
             } else if self.settings.common.idle_timeout.is_some_and(|timeout| idle.since.elapsed() >= timeout)
             {

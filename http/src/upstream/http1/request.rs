@@ -1,76 +1,140 @@
-//! A request as hyper wants it.
+//! Writing requests.
 
 use std::{
-    cell::Cell,
     pin::Pin,
-    rc::Rc,
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Uri, header, uri::Authority};
-use http_body::{Frame, SizeHint};
+use http::{HeaderMap, Method, header, uri::Scheme};
+use http_body::Body as _;
 
+use super::Broken;
 use crate::{
-    Body, BodyError, RequestHead,
+    Body, RequestHead,
+    downstream::http1::encode::{BodyFraming, WriteBuffer},
+    protocol_options::Http1Settings,
     reset::{ResetReason, StreamReset},
 };
 
-/// A request's body, which tells when it was read to its end.
-pub(super) struct RequestBody {
-    body: Body,
-    done: Option<Rc<Cell<bool>>>,
+/// Writes a head as Envoy does: `host` first, what marks off the body last. Says how the body is marked off, if there is
+/// one.
+pub(super) fn put_head(
+    write: &mut WriteBuffer,
+    head: &RequestHead,
+    has_body: bool,
+    settings: &Http1Settings,
+) -> Result<Option<BodyFraming>, StreamReset> {
+    let RequestHead { method, scheme, authority, path, headers, .. } = head;
+    let connects = *method == Method::CONNECT;
+    let path = path.as_ref().map(|path| path.as_str().as_bytes());
+    write.put(method.as_str().as_bytes());
+    write.put(b" ");
+    match path {
+        _ if connects && !authority.is_empty() => write.put(authority.as_bytes()),
+        Some(path) if !connects => {
+            if settings.send_fully_qualified_url {
+                put_origin(write, scheme, authority.as_bytes());
+            }
+            write.put(path);
+        }
+        _ => return Err(missing_target()),
+    }
+    write.put(b" HTTP/1.1\r\n");
+    let format = settings.proper_case_words;
+    if !authority.is_empty() {
+        write.put_header("host", authority.as_bytes(), format);
+    }
+    for (name, value) in headers {
+        if *name != header::TRANSFER_ENCODING && *name != header::HOST {
+            write.put_header(name.as_str(), value.as_bytes(), format);
+        }
+    }
+    let length = length(headers);
+    let framing = match length {
+        Some(length) if has_body => Some(BodyFraming::Length(length)),
+        None if has_body => Some(BodyFraming::Chunked),
+        _ => None,
+    };
+    if framing == Some(BodyFraming::Chunked) {
+        write.put_header("transfer-encoding", b"chunked", format);
+    } else if framing.is_none() && length.is_none() && !has_no_body(method) {
+        write.put_header("content-length", b"0", format);
+    }
+    write.put(b"\r\n");
+    Ok(framing)
 }
 
-/// Set once the request's body was read to its end; none, if there is no body.
-pub(super) type Sent = Option<Rc<Cell<bool>>>;
+fn put_origin(write: &mut WriteBuffer, scheme: &Scheme, authority: &[u8]) {
+    write.put(scheme.as_str().as_bytes());
+    write.put(b"://");
+    write.put(authority);
+}
 
-/// A request with its target and its `host` header, which goes first, as Envoy sends it.
-pub(super) fn encode(head: RequestHead, body: Body) -> Result<(Request<RequestBody>, Sent), StreamReset> {
-    let done = (!http_body::Body::is_end_stream(&body)).then(Rc::default);
-    let RequestHead { method, authority, path, headers, .. } = head;
-    let mut request = Request::new(RequestBody { body, done: done.clone() });
-    *request.uri_mut() = if method == Method::CONNECT {
-        let authority = Authority::from_maybe_shared(Bytes::copy_from_slice(authority.as_bytes()));
-        authority.map(Uri::from).map_err(|_| invalid("CONNECT_needs_an_authority"))?
-    } else {
-        path.map(Uri::from).ok_or_else(|| invalid("missing_path"))?
-    };
-    *request.method_mut() = method;
-    let mut all = HeaderMap::with_capacity(headers.len() + 2);
-    if !authority.is_empty() {
-        all.insert(header::HOST, authority);
-    }
-    all.extend(headers);
-    *request.headers_mut() = all;
-    Ok((request, done))
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether requests with this method have no body, which then needs no telling (Envoy,
+/// `HeaderUtility::requestShouldHaveNoBody`).
+fn has_no_body(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::DELETE | Method::TRACE | Method::CONNECT)
 }
 
 /// The request cannot be written.
-fn invalid(why: &str) -> StreamReset {
-    StreamReset { transport_failure_reason: Some(why.to_owned()), ..ResetReason::LocalReset.into() }
+fn missing_target() -> StreamReset {
+    StreamReset {
+        transport_failure_reason: Some("missing_required_header".to_owned()),
+        ..ResetReason::LocalReset.into()
+    }
 }
 
-impl http_body::Body for RequestBody {
-    type Data = Bytes;
-    type Error = BodyError;
+/// The body of a request that is being sent.
+pub(super) struct Request {
+    body: Body,
+    framing: BodyFraming,
+}
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
+impl Request {
+    pub(super) fn new(body: Body, framing: BodyFraming) -> Self {
+        Self { body, framing }
+    }
+
+    /// Writes the next piece into the buffer. True if it was the last one.
+    pub(super) fn poll_piece(
+        &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(done) = self.done.as_ref().filter(|_| self.body.is_end_stream() || frame.is_none()) {
-            done.set(true);
+        write: &mut WriteBuffer,
+        settings: &Http1Settings,
+    ) -> Poll<Result<bool, Broken>> {
+        let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            Some(Ok(frame)) => Some(frame),
+            Some(Err(_)) => return Poll::Ready(Err(Broken::Request)),
+            None => None,
+        };
+        let (end, as_promised) = match frame.map(http_body::Frame::into_data) {
+            Some(Ok(data)) => {
+                let as_promised = write.put_data(data, &mut self.framing);
+                (self.body.is_end_stream(), as_promised)
+            }
+            last => {
+                let trailers = last.and_then(|frame| frame.err()?.into_trailers().ok());
+                let trailers = trailers.filter(|_| settings.enable_trailers);
+                return Poll::Ready(self.end(write, trailers.as_ref(), settings));
+            }
+        };
+        if !as_promised {
+            return Poll::Ready(Err(Broken::Request));
         }
-        Poll::Ready(frame)
+        Poll::Ready(if end { self.end(write, None, settings) } else { Ok(false) })
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    fn end(
+        &self,
+        write: &mut WriteBuffer,
+        trailers: Option<&HeaderMap>,
+        settings: &Http1Settings,
+    ) -> Result<bool, Broken> {
+        let as_promised = write.put_end(trailers, self.framing, settings.proper_case_words);
+        as_promised.then_some(true).ok_or(Broken::Request)
     }
 }

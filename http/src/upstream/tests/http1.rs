@@ -129,11 +129,11 @@ fn what_is_wrong_with_an_answer_is_told_and_counted_as_by_envoy() {
                 "HTTP/1.1 103 Early Hints\r\na: b\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
             ),
         ];
-        let mut told = String::new();
+        let mut told = Vec::new();
         for (name, then, answer) in cases {
-            told += &format!("{name}: {}\n", outcome(answer, then).await);
+            told.push(format!("{name}: {}", outcome(answer, then).await));
         }
-        insta::assert_snapshot!(told, @r#"
+        insta::assert_snapshot!(told.join("\n"), @r#"
         nothing: reset: connection termination; closed_remote 1, closed_with_request 1
         half a head: reset: protocol error; closed_remote 1, closed_with_request 1, upstream_cx_protocol_error 1
         garbage: reset: protocol error; closed_local 1, closed_with_request 1, upstream_cx_protocol_error 1
@@ -228,5 +228,47 @@ fn a_refused_connect_keeps_its_answer() {
         assert!(refused.io.is_none());
         assert_eq!(refused.response.status().as_u16(), 403);
         assert_eq!(text(refused.response.into_body()).await, "nope");
+    });
+}
+
+#[test]
+fn an_answer_may_come_in_any_pieces() {
+    on_a_worker(async {
+        let toys = Toys::new(ClusterProtocolOptions::default()).await;
+        let whole = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nA: b\r\ntransfer-encoding: chunked\r\n\r\n\
+            5;ext=1\r\nhello\r\nA\r\n, chunks..\r\n0\r\ntrailer: x\r\n\r\n";
+        let listener = toys.listener.clone();
+        tokio::task::spawn_local(async move {
+            let (mut io, _) = listener.accept().await.unwrap();
+            io.set_nodelay(true).unwrap();
+            for size in 1..12 {
+                read_until(&mut io, "\r\n\r\n").await;
+                for piece in whole.as_bytes().chunks(size) {
+                    io.write_all(piece).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        for _ in 1..12 {
+            let place = toys.acquire().await.unwrap();
+            let response = place.send(head(Method::GET, "a", "/"), Body::empty()).await.unwrap();
+            assert_eq!(response.headers()["a"], "b");
+            assert_eq!(text(response.into_body()).await, "hello, chunks..");
+        }
+        assert_eq!(toys.stat("upstream_cx_total"), 1);
+    });
+}
+
+#[test]
+fn a_head_has_limits() {
+    on_a_worker(async {
+        for head in [
+            format!("HTTP/1.1 200 OK\r\na: {}\r\n\r\n", "x".repeat(90_000)),
+            format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: x\r\n".repeat(101)),
+        ] {
+            let head: &'static str = head.leak();
+            let told = outcome(head, Then::Wait).await;
+            assert!(told.starts_with("reset: protocol error; closed_local 1"), "{told}");
+        }
     });
 }

@@ -116,7 +116,7 @@ async fn get(toys: &Toys) -> String {
 #[test]
 fn a_reset_is_told_and_counted_as_by_envoy() {
     on_a_worker(async {
-        let mut told = String::new();
+        let mut told = Vec::new();
         for (when, reason) in [
             ("", Reason::NO_ERROR),
             ("", Reason::PROTOCOL_ERROR),
@@ -137,9 +137,9 @@ fn a_reset_is_told_and_counted_as_by_envoy() {
                 }
             });
             let outcome = get(&toys).await;
-            told += &format!("{when}{reason:?}: {outcome}; {}\n", toys.counted());
+            told.push(format!("{when}{reason:?}: {outcome}; {}", toys.counted()));
         }
-        insta::assert_snapshot!(told, @"
+        insta::assert_snapshot!(told.join("\n"), @"
         NO_ERROR: reset: remote reset; upstream_rq_rx_reset 1
         PROTOCOL_ERROR: reset: protocol error; upstream_rq_tx_reset 1
         REFUSED_STREAM: reset: remote refused stream reset; 
@@ -348,7 +348,7 @@ fn much_data_passes_both_ways_through_a_tunnel_without_piling_up() {
             write.shutdown().await.unwrap();
         };
         let mut received = Vec::new();
-        let (_, n) = tokio::join!(writing, read.read_to_end(&mut received));
+        let ((), n) = tokio::join!(writing, read.read_to_end(&mut received));
         assert_eq!(n.unwrap(), sent.len() + 1);
         assert!(received.starts_with(&sent));
     });
