@@ -156,7 +156,14 @@ fn requests_that_go_nowhere_are_told_why() {
         ["/dead", "/none", "/here", "/moved?x", "/other"].map(|path| get(entry, path)).into();
     assert_eq!(replies.iter().map(|reply| reply.status).collect::<Vec<_>>(), [503, 503, 418, 302, 404]);
     assert_eq!((replies[2].text().as_str(), replies[3].header("location")), ("tea", "http://b/moved?x"));
-    insta::assert_snapshot!(proxy.lines("entry.log", 5).join("\n"), @"");
+    let logged = [
+        "503 UF upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused} GET test.example /dead",
+        "503 NC cluster_not_found GET test.example /none",
+        "418 - direct_response GET test.example /here",
+        "302 - direct_response GET test.example /moved?x",
+        "404 NR route_not_found GET test.example /other",
+    ];
+    assert_eq!(proxy.lines("entry.log", 5), logged);
 }
 
 #[test]
@@ -191,7 +198,13 @@ fn each_attempt_can_be_logged() {
     let proxy =
         Proxy::start(bootstrap([listener("entry", [manager])], [cluster("up", [port(origin.port())])]));
     assert_eq!(post(&proxy, "body").status, 200);
-    insta::assert_snapshot!(proxy.lines("attempts.log", 4).join("\n"), @"");
+    let logged = [
+        "UpstreamPoolReady 0 - sent=0 got=0",
+        "UpstreamEnd 0 UC sent=4 got=0",
+        "UpstreamPoolReady 0 - sent=0 got=0",
+        "UpstreamEnd 200 - sent=4 got=2",
+    ];
+    assert_eq!(proxy.lines("attempts.log", 4), logged);
 }
 
 #[test]
