@@ -110,11 +110,14 @@ impl RequestBody {
         }
     }
 
-    /// Tells how many bytes the present attempt has sent.
+    /// Tells how many bytes the attempt that begins has sent.
     pub(crate) fn sent_counter(&self) -> SentCounter {
         SentCounter(match self {
             Self::Empty(_) | Self::Endless => None,
-            Self::Some(shared) => Some(Rc::clone(shared)),
+            Self::Some(shared) => {
+                shared.read.set(0);
+                Some(Rc::clone(shared))
+            }
         })
     }
 
@@ -122,7 +125,6 @@ impl RequestBody {
     pub(crate) fn for_attempt(&self) -> Body {
         let Self::Some(shared) = self else { return Body::empty() };
         let number = shared.next_reader();
-        shared.read.set(0);
         Body::boxed(Attempt { shared: Rc::clone(shared), number, next: 0, trailers_sent: false })
     }
 
@@ -302,8 +304,9 @@ mod tests {
         let second = body.for_attempt();
         assert_eq!(read(second).await, ("abcd".to_owned(), true));
         assert!(first.frame().await.unwrap().is_err());
+        let sent = body.sent_counter();
         assert_eq!(read(body.for_attempt()).await, ("abcd".to_owned(), true));
-        assert_eq!(body.sent_counter().get(), Some(4));
+        assert_eq!(sent.get(), Some(4));
         assert!(body.completed_at().is_some());
     }
 

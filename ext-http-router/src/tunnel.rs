@@ -211,7 +211,7 @@ fn note_end(
     match end {
         End::Relay(RelayEnd::Finished { first: Side::Downstream }) => {
             // Over HTTP/1 Envoy says so of every client that ends its side first.
-            if !is_http2 {
+            if !is_http2 && !is_post(stream) {
                 client_is_gone(info);
             }
             ClosedBy::Remote

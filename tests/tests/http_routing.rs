@@ -278,7 +278,7 @@ fn a_client_that_has_finished_gets_its_answer_through_connect() {
         assert_eq!(end, End::Eof);
         (text, proxy.lines("entry.log", 1)[0].clone())
     });
-    let answered = ("the answer".to_owned(), "200 - via_upstream CONNECT a:1 -".to_owned());
+    let answered = ("the answer".to_owned(), "200 DC downstream_remote_disconnect CONNECT a:1 -".to_owned());
     let cut = (String::new(), "200 DC downstream_remote_disconnect CONNECT a:1 -".to_owned());
     assert_eq!(ends, [answered, cut.clone(), cut]);
     assert!(origin.wait(3).iter().all(|sent| sent == "a question"));
