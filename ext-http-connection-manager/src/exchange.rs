@@ -145,7 +145,9 @@ impl Exchange {
         let state = self.state.get();
         let since_start = |limit: Option<Duration>| limit.map(|limit| self.started + limit);
         let headers = since_start(settings.request_headers_timeout.filter(|_| !state.head_complete));
-        let request = since_start(settings.request_timeout.filter(|_| !state.request_complete));
+        let request = since_start(
+            settings.request_timeout.filter(|_| !state.request_complete && !self.is_upgrade.get()),
+        );
         let idle = self.idle_timeout.get().map(|limit| self.last_active() + limit);
         let all = [
             (headers, TimeUp::Headers),

@@ -7,7 +7,7 @@ use std::{future::poll_fn, task::Poll};
 use bytes::BytesMut;
 use underpass_core::io::{BoxIo, Prefixed};
 
-use super::{Closing, RequestHandler};
+use super::RequestHandler;
 
 /// The part of the preface (RFC 9113, section 3.4) by which Envoy decides.
 const PREFACE: &[u8] = b"PRI * HTTP/2";
@@ -16,19 +16,17 @@ const PREFACE: &[u8] = b"PRI * HTTP/2";
 pub(super) async fn sniff<H: RequestHandler>(io: BoxIo, handler: &H) -> Option<(BytesMut, BoxIo, bool)> {
     let mut stream = Prefixed::new(io);
     loop {
-        let filled = poll_fn(|cx| {
+        let ended = poll_fn(|cx| {
             if let Poll::Ready(filled) = stream.poll_fill(cx, 16 * 1024) {
-                return Poll::Ready(filled.ok().filter(|n| *n > 0));
+                let ended = !filled.is_ok_and(|n| n > 0);
+                if ended {
+                    handler.client_closed();
+                }
+                return Poll::Ready(ended);
             }
-            match handler.poll_closing(cx) {
-                Poll::Ready(Closing::Now | Closing::Graceful) => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            }
-        });
-        let ended = filled.await.is_none();
-        if ended {
-            handler.client_closed();
-        }
+            handler.poll_closing(cx).map(|_| true)
+        })
+        .await;
         let seen = stream.buffered();
         let compared = seen.len().min(PREFACE.len());
         let decided = if seen[..compared] != PREFACE[..compared] {

@@ -124,11 +124,28 @@ pub(super) async fn serve_stream<E: Exchange + 'static>(
             DownstreamReset::Disconnected => {}
             DownstreamReset::Local | DownstreamReset::ProtocolError(_) | DownstreamReset::Refused(_) => {
                 stats.tx_reset.inc();
+                // A reset overtakes what waits to be sent; the connection gets a turn to send it.
+                yield_now().await;
                 respond.send_reset(Reason::INTERNAL_ERROR);
             }
         }
         exchange.reset(reason);
     }
+}
+
+/// Lets the connection run once before this stream goes on. Twice, since the set of streams goes on with the others, and
+/// may come back here, until somebody yields for the second time.
+async fn yield_now() {
+    let mut turns = 0;
+    poll_fn(|cx| {
+        if turns == 2 {
+            return Poll::Ready(());
+        }
+        turns += 1;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Tells an exchange that its connection is gone.
