@@ -97,6 +97,8 @@ pub struct ClusterInfo {
     pub transport_socket: Option<Arc<dyn UpstreamTransportSocket>>,
     /// What it wants of its kernel sockets.
     pub socket_setup: Option<Arc<dyn SocketSetup>>,
+    /// Whether its load balancer goes by [`LoadBalancerContext::hash`].
+    pub balances_by_hash: bool,
     /// What other crates want to know of it, to speak their protocol to it.
     pub protocol_options: ProtocolOptions,
     /// Things that other crates keep once per version of the cluster.
@@ -120,6 +122,7 @@ impl ClusterInfo {
             circuit_breakers: CircuitBreakers::new(&scope, Limits::default(), Limits::default()),
             transport_socket: None,
             socket_setup: None,
+            balances_by_hash: false,
             scope,
             protocol_options: ProtocolOptions::default(),
             kept: Singletons::default(),

@@ -281,9 +281,9 @@ impl Exchange {
             if let Some(timeout) = forward.idle_timeout {
                 self.idle_timeout.set((!timeout.is_zero()).then_some(timeout));
             }
-            if let Some(max) = forward.max_stream_duration.and_then(|duration| duration.max) {
-                self.ends_at.set((!max.is_zero()).then(|| self.started + max));
-            }
+            let of_manager = settings.common.max_stream_duration;
+            let duration = forward.stream_duration(&mut stream.request_mut(), of_manager);
+            self.ends_at.set(duration.map(|duration| self.started + duration));
             self.watch_deadline();
         }
         if settings.log_options.flush_access_log_on_new_request {
@@ -527,6 +527,9 @@ impl Drop for Exchange {
         self.info.complete();
         let took = self.info.duration().as_millis();
         stats.downstream_rq_time.record(u64::try_from(took).unwrap_or(u64::MAX));
+        if let Some(stream) = self.stream().filter(|_| !self.connection.settings.logs.is_empty()) {
+            stream.note_cluster();
+        }
         self.log(AccessLogType::DownstreamEnd);
         self.connection.leave(self.key.get());
     }

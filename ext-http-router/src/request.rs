@@ -141,7 +141,8 @@ impl Request {
 
     /// What hash-based load balancing goes by.
     pub(crate) fn hash(&self, head: &RequestHead) -> Option<u64> {
-        let policy = self.forward()?.hash_policy.as_ref()?;
+        // As in Envoy, a cookie is only made for a load balancer that goes by it.
+        let policy = self.forward()?.hash_policy.as_ref().filter(|_| self.cluster.info().balances_by_hash)?;
         let (info, connection) = (&self.stream.info, &self.stream.connection.info);
         let mut cookies = self.cookies.borrow_mut();
         cookies.clear();

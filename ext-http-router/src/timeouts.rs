@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use underpass_http::grpc_timeout;
 
 pub(crate) const UPSTREAM_RQ_TIMEOUT_MS: &str = "x-envoy-upstream-rq-timeout-ms";
 pub(crate) const UPSTREAM_RQ_PER_TRY_TIMEOUT_MS: &str = "x-envoy-upstream-rq-per-try-timeout-ms";
 static EXPECTED_RQ_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
-static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// What a route says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Timeouts {
             global: match route {
                 RouteTimeouts { superseded: true, .. } => None,
                 RouteTimeouts { max_grpc: Some(max), grpc_offset, .. } if is_grpc => {
-                    grpc_timeout(headers, *max, *grpc_offset)
+                    asked_by_grpc(headers, *max, *grpc_offset)
                 }
                 _ => route.global,
             },
@@ -111,7 +111,7 @@ impl Timeouts {
             headers.insert(EXPECTED_RQ_TIMEOUT_MS.clone(), value);
         }
         if self.writes_grpc_timeout {
-            headers.insert(GRPC_TIMEOUT.clone(), to_grpc_timeout(expected));
+            grpc_timeout::write(headers, expected);
         }
     }
 }
@@ -122,11 +122,8 @@ pub(crate) fn milliseconds(value: &HeaderValue) -> Option<Duration> {
 }
 
 /// The timeout of a gRPC request: what it asks for, up to a maximum that zero lifts.
-fn grpc_timeout(headers: &HeaderMap, max: Duration, offset: Option<Duration>) -> Option<Duration> {
-    let mut timeout = headers
-        .get(&GRPC_TIMEOUT)
-        .and_then(|value| parse_grpc_timeout(value.to_str().ok()?))
-        .unwrap_or_default();
+fn asked_by_grpc(headers: &HeaderMap, max: Duration, offset: Option<Duration>) -> Option<Duration> {
+    let mut timeout = grpc_timeout::read(headers).unwrap_or_default();
     if let Some(offset) = offset.filter(|offset| *offset < timeout) {
         timeout -= offset;
     }
@@ -134,39 +131,6 @@ fn grpc_timeout(headers: &HeaderMap, max: Duration, offset: Option<Duration>) ->
         timeout = max;
     }
     Some(timeout).filter(|timeout| !timeout.is_zero())
-}
-
-/// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>: up to eight digits and a unit.
-fn parse_grpc_timeout(text: &str) -> Option<Duration> {
-    let unit = text.char_indices().next_back()?;
-    let digits = text.get(..unit.0)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let number: u64 = digits.parse().ok()?;
-    let milliseconds = match unit.1 {
-        'H' => number * 3_600_000,
-        'M' => number * 60_000,
-        'S' => number * 1000,
-        'm' => number,
-        'u' => number.div_ceil(1000),
-        'n' => number.div_ceil(1_000_000),
-        _ => return None,
-    };
-    Some(Duration::from_millis(milliseconds))
-}
-
-/// In the finest unit that eight digits can say.
-fn to_grpc_timeout(timeout: Duration) -> HeaderValue {
-    let milliseconds = timeout.as_millis();
-    let text = match milliseconds {
-        0..100_000_000 => format!("{milliseconds}m"),
-        100_000_000..100_000_000_000 => format!("{}S", milliseconds / 1000),
-        100_000_000_000..6_000_000_000_000 => format!("{}M", milliseconds / 60_000),
-        _ => format!("{}H", (milliseconds / 3_600_000).min(99_999_999)),
-    };
-    // proven: digits and a letter.
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("99999999H"))
 }
 
 #[cfg(test)]

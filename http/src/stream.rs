@@ -113,6 +113,20 @@ impl HttpStream {
         route
     }
 
+    /// Notes the cluster of the route in the stream's info, for the log of a request that never came to the router. It needs no
+    /// answer of its own where the route or its cluster is not there.
+    pub fn note_cluster(&self) {
+        if self.info.upstream.cluster.borrow().is_some() {
+            return;
+        }
+        let route = self.route.borrow();
+        let RouteCache::Known(Some(route)) = &*route else { return };
+        let head = self.request.borrow();
+        let name = route.forward().and_then(|forward| forward.cluster(&head));
+        let cluster = name.and_then(|name| self.worker().cluster_manager()?.cluster(name));
+        *self.info.upstream.cluster.borrow_mut() = cluster.map(|cluster| Arc::clone(cluster.info()));
+    }
+
     /// Lets the next [`route`](Self::route) look again: for filters that changed what routes go by.
     pub fn clear_route_cache(&self) {
         *self.route.borrow_mut() = RouteCache::Unknown;

@@ -12,7 +12,7 @@ use super::{
     matching::PathMatcher,
     rewrite::{HostRewrite, PathRewrite, set_host},
 };
-use crate::RequestHead;
+use crate::{RequestHead, grpc_timeout, local_reply::is_grpc};
 
 /// Envoy's default of `RouteAction.timeout`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -26,8 +26,6 @@ pub struct Forward {
     pub timeout: Option<Duration>,
     /// How long the stream may be silent: zero for ever, `None` as the connection manager says.
     pub idle_timeout: Option<Duration>,
-    /// How long the client may take no data: zero for ever, `None` as the stream's idle timeout.
-    pub flush_timeout: Option<Duration>,
     /// How long a stream may last.
     pub max_stream_duration: Option<MaxStreamDuration>,
     /// Up to which time a gRPC request's `grpc-timeout` counts instead of `timeout`, if it does; any if zero.
@@ -77,7 +75,7 @@ pub struct ConnectConfig {
     pub proxy_protocol: Option<config::ProxyProtocolVersion>,
 }
 
-/// How long a stream may last.
+/// How long a stream may last; [`Forward::stream_duration`] says it for a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MaxStreamDuration {
     /// Zero for ever, `None` as the connection manager says.
@@ -106,7 +104,6 @@ impl Forward {
             },
             timeout: Some(config.timeout.unwrap_or(DEFAULT_TIMEOUT)).filter(|timeout| !timeout.is_zero()),
             idle_timeout: config.idle_timeout,
-            flush_timeout: config.flush_timeout,
             max_stream_duration: config.max_stream_duration.map(|config| MaxStreamDuration {
                 max: config.max_stream_duration,
                 grpc_timeout_max: config.grpc_timeout_header_max,
@@ -135,6 +132,30 @@ impl Forward {
             ClusterSource::Header(name) => head.get(name).filter(|name| !name.is_empty()),
             ClusterSource::None => None,
         }
+    }
+
+    /// How long the stream of a request may last from its beginning, if not for ever; `of_manager` is what the connection
+    /// manager says. A gRPC request is told, in its `grpc-timeout`.
+    pub fn stream_duration(&self, head: &mut RequestHead, of_manager: Option<Duration>) -> Option<Duration> {
+        let Some(limits) = &self.max_stream_duration else { return of_manager };
+        let asked = grpc_timeout::read(&head.headers);
+        let duration = match (asked, limits.grpc_timeout_max) {
+            (Some(asked), Some(max)) => {
+                let capped = if max.is_zero() { asked } else { asked.min(max) };
+                Some(capped.saturating_sub(limits.grpc_timeout_offset.unwrap_or_default()))
+            }
+            _ => limits.max.map_or(of_manager, |max| (!max.is_zero()).then_some(max)),
+        };
+        if is_grpc(head) {
+            match duration {
+                Some(duration) => grpc_timeout::write(&mut head.headers, duration),
+                None if of_manager.is_some() => {
+                    head.headers.remove(&grpc_timeout::GRPC_TIMEOUT);
+                }
+                None => {}
+            }
+        }
+        duration
     }
 
     /// Whether the route allows an upgrade (`websocket`, `CONNECT`; case does not count), if it says so.

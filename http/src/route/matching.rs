@@ -11,7 +11,7 @@ use underpass_core::{
 };
 
 use super::config;
-use crate::RequestHead;
+use crate::{RequestHead, local_reply::is_grpc};
 
 /// What a request has to be like.
 pub(super) struct RouteMatcher {
@@ -145,12 +145,6 @@ impl Fraction {
     fn includes(&self, random: u64) -> bool {
         self.runtime.snapshot().is_enabled(&self.percent, random)
     }
-}
-
-/// Whether a request is gRPC, by its content type.
-fn is_grpc(head: &RequestHead) -> bool {
-    let rest = head.get("content-type").and_then(|kind| kind.strip_prefix("application/grpc"));
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))
 }
 
 /// Whether the header that a condition is about fulfils it.

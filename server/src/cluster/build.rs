@@ -36,6 +36,7 @@ use crate::{
     config::{
         bootstrap,
         cluster::{Cluster, DiscoveryType},
+        load_balancing::LbPolicy,
     },
 };
 
@@ -163,6 +164,7 @@ impl Environment {
             circuit_breakers: limits::circuit_breakers(config, context, inheritance),
             transport_socket: transport_socket(config, context)?,
             socket_setup: sockets.map(|sockets| Arc::new(sockets) as _),
+            balances_by_hash: matches!(config.lb_policy, LbPolicy::RingHash | LbPolicy::Maglev),
             scope: scope.clone(),
             protocol_options: protocol_options(config, context)?,
             kept: Singletons::default(),

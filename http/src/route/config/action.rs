@@ -48,8 +48,6 @@ pub struct RouteAction {
     pub timeout: Option<Duration>,
     /// How long the stream may be silent; as the connection manager says unless set.
     pub idle_timeout: Option<Duration>,
-    /// How long the client may take no data; as `idle_timeout` unless set.
-    pub flush_timeout: Option<Duration>,
     /// When it is tried again.
     pub retry_policy: Option<RetryPolicy>,
     /// Which circuit breakers count.

@@ -164,6 +164,41 @@ fn timeouts_and_the_like_have_envoys_defaults() {
 }
 
 #[test]
+fn a_stream_lasts_as_long_as_its_route_and_a_grpc_client_say() {
+    use std::time::Duration;
+
+    let routes = Routes::of(
+        "[
+        {match: {prefix: /none}, route: {cluster: c}},
+        {match: {prefix: /max}, route: {cluster: c, max_stream_duration: {max_stream_duration: 9s}}},
+        {match: {prefix: /ever}, route: {cluster: c, max_stream_duration: {max_stream_duration: 0s}}},
+        {match: {prefix: /grpc}, route: {cluster: c, max_stream_duration: {max_stream_duration: 9s, grpc_timeout_header_max: 5s, grpc_timeout_header_offset: 1s}}},
+        {match: {prefix: /any}, route: {cluster: c, max_stream_duration: {grpc_timeout_header_max: 0s}}}]",
+    );
+    let duration = |path, asked: Option<&str>| {
+        let mut head = request("POST", path, &[("content-type", "application/grpc")]);
+        if let Some(asked) = asked {
+            head.headers.insert("grpc-timeout", asked.parse().unwrap());
+        }
+        let route = routes.find(&head).unwrap();
+        let duration = route.forward().unwrap().stream_duration(&mut head, Some(Duration::from_secs(60)));
+        let told = head.get("grpc-timeout").unwrap_or("-");
+        format!(
+            "{} {told}",
+            duration.map_or("ever".to_owned(), |duration| format!("{}ms", duration.as_millis()))
+        )
+    };
+    assert_eq!(duration("/none", Some("3S")), "60000ms 3S");
+    assert_eq!(duration("/max", Some("3S")), "9000ms 9000m");
+    assert_eq!(duration("/ever", Some("3S")), "ever -");
+    assert_eq!(duration("/grpc", Some("3S")), "2000ms 2000m");
+    assert_eq!(duration("/grpc", Some("1H")), "4000ms 4000m");
+    assert_eq!(duration("/grpc", Some("1m")), "0ms 0m");
+    assert_eq!(duration("/grpc", None), "9000ms 9000m");
+    assert_eq!(duration("/any", Some("1H")), "3600000ms 3600000m");
+}
+
+#[test]
 fn routes_without_a_retry_policy_have_their_virtual_hosts() {
     let routes = Routes::new(
         "virtual_hosts: [{name: v, domains: ['*'], retry_policy: {retry_on: reset, num_retries: 7}, include_request_attempt_count: true, routes: [
