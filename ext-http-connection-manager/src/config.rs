@@ -2,7 +2,6 @@
 
 mod client_certificate;
 mod defaults;
-mod local_reply;
 mod validate;
 
 use std::time::Duration;
@@ -14,15 +13,13 @@ use underpass_core::{
 };
 use underpass_http::{
     filter::HttpFilterEntry,
+    local_reply::LocalReplyConfig,
     protocol_options::{CommonHttpProtocolOptions, Http1ProtocolOptions, Http2ProtocolOptions},
     request_id::RequestIdExtensionChoice,
     route::RouteConfiguration,
 };
 
-pub use self::{
-    client_certificate::{ForwardClientCertDetails, SetCurrentClientCertDetails},
-    local_reply::{LocalReplyConfig, ResponseMapper},
-};
+pub use self::client_certificate::{ForwardClientCertDetails, SetCurrentClientCertDetails};
 
 /// `envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`.
 #[derive(Debug, Deserialize)]

@@ -20,7 +20,7 @@ use underpass_core::{
 use underpass_http::{
     Body, HttpStream, RequestHead, Response,
     downstream::{self, DownstreamReset, Refusal},
-    local_reply::local_reply,
+    local_reply::{local_reply, reply_without_request},
 };
 
 use crate::{connection::ManagedConnection, log::LoggedAnswer, reply, stats::count_answer, upgrade::Allowed};
@@ -265,6 +265,9 @@ impl Exchange {
         let http = Rc::clone(&self.connection.http);
         let stream = Rc::new(HttpStream::new(http, Rc::clone(&self.info), head));
         stream.set_routes(Arc::clone(&self.connection.settings.routes));
+        if let Some(replies) = &self.connection.settings.local_replies {
+            stream.set_local_replies(Arc::clone(replies));
+        }
         let stream = self.stream.get_or_init(|| stream);
         let response = match self.prepare(stream) {
             Ok(()) => self.filtered(stream, body).await,
@@ -344,6 +347,12 @@ impl Exchange {
         self.connection.settings.response_headers.apply(headers, keeps_upgrade, request);
     }
 
+    /// An answer to what is no request of a filter's.
+    fn plain(&self, status: StatusCode, body: &str) -> Response {
+        let replies = self.connection.settings.local_replies.as_deref();
+        reply_without_request(&self.info, replies, status, body)
+    }
+
     fn response_starts(&self, response: &Response) {
         let settings = &self.connection.settings;
         self.update(|state| state.response_started = true);
@@ -375,11 +384,11 @@ impl downstream::Exchange for Exchange {
         self.info.response_code.set(Some(status.as_u16()));
         let mut response = if details == PATH_NORMALIZATION_FAILED {
             settings.stats.downstream_rq_failed_path_normalization.inc();
-            reply::plain(status, "")
+            self.plain(status, "")
         } else {
             settings.stats.downstream_cx_protocol_error.inc();
             self.info.set_flag(ResponseFlag::DownstreamProtocolError);
-            reply::plain(status, reply::refusal_text(status))
+            self.plain(status, reply::refusal_text(status))
         };
         self.dress(response.headers_mut(), false, None);
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -493,7 +502,7 @@ impl downstream::Exchange for Exchange {
                 return None;
             }
             self.info.response_code.set(Some(status.as_u16()));
-            let mut response = reply::plain(status, text);
+            let mut response = self.plain(status, text);
             self.dress(response.headers_mut(), false, None);
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             self.response_starts(&response);

@@ -5,7 +5,6 @@ use underpass_http::{HttpStream, Response, local_reply::local_reply, path_normal
 
 use crate::{
     exchange::Exchange,
-    stats::ManagerStats,
     upgrade::{self, Allowed},
 };
 
@@ -19,8 +18,7 @@ impl Exchange {
             (!head.authority.is_empty(), head.is_connect(), head.path().starts_with('/'))
         };
         if !has_host {
-            stream.close_after_answer();
-            return Err(local_reply(stream, StatusCode::BAD_REQUEST, "", "missing_host_header"));
+            return Err(self.bad_request(stream, "missing_host_header"));
         }
         if !is_connect {
             if stream.request().path.is_none() {
@@ -33,7 +31,7 @@ impl Exchange {
         }
         let path = settings.path_normalization.apply(&mut stream.request_mut());
         if path != PathAction::Continue {
-            return Err(path_answer(stream, path, stats));
+            return Err(self.path_answer(stream, path));
         }
         let mut head = stream.request_mut();
         settings.host_normalization.apply(&mut head, &stream.info.addresses.borrow().local);
@@ -61,19 +59,29 @@ impl Exchange {
             }
         }
     }
-}
 
-/// The answer to a request whose path is not as it should be.
-fn path_answer(stream: &HttpStream, action: PathAction, stats: &ManagerStats) -> Response {
-    const DETAILS: &str = "path_normalization_failed";
-    if action == PathAction::Reject {
-        stats.downstream_rq_failed_path_normalization.inc();
-        return local_reply(stream, StatusCode::BAD_REQUEST, "", DETAILS);
+    /// The answer to a request whose path is not as it should be.
+    fn path_answer(&self, stream: &HttpStream, action: PathAction) -> Response {
+        const DETAILS: &str = "path_normalization_failed";
+        let stats = &self.connection().settings.stats;
+        if action == PathAction::Reject {
+            stats.downstream_rq_failed_path_normalization.inc();
+            return self.bad_request(stream, DETAILS);
+        }
+        stats.downstream_rq_redirected_with_normalized_path.inc();
+        let mut answer = local_reply(stream, StatusCode::TEMPORARY_REDIRECT, "", DETAILS);
+        if let Ok(location) = HeaderValue::from_str(stream.request().path()) {
+            answer.headers_mut().insert(header::LOCATION, location);
+        }
+        answer
     }
-    stats.downstream_rq_redirected_with_normalized_path.inc();
-    let mut answer = local_reply(stream, StatusCode::TEMPORARY_REDIRECT, "", DETAILS);
-    if let Ok(location) = HeaderValue::from_str(stream.request().path()) {
-        answer.headers_mut().insert(header::LOCATION, location);
+
+    /// Refuses a request that is not right. As who sends one may send anything, the connection ends, unless the
+    /// configuration says that such an error is the stream's alone.
+    fn bad_request(&self, stream: &HttpStream, details: &'static str) -> Response {
+        if !self.connection().settings.codec.http1.stream_error_on_invalid_http_message {
+            stream.close_after_answer();
+        }
+        local_reply(stream, StatusCode::BAD_REQUEST, "", details)
     }
-    answer
 }

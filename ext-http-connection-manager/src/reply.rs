@@ -5,8 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use http::{HeaderValue, StatusCode, header};
-use underpass_http::{Body, Response};
+use http::{HeaderValue, StatusCode};
 
 /// The value of `date`, made once a second.
 #[derive(Default)]
@@ -30,18 +29,6 @@ impl DateCache {
         *value = Some(made.clone());
         made
     }
-}
-
-/// An answer with a text.
-pub(crate) fn plain(status: StatusCode, body: &'static str) -> Response {
-    let mut response = Response::new(Body::full(body));
-    *response.status_mut() = status;
-    if !body.is_empty() {
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    }
-    response
 }
 
 /// What a codec's refusal says to the client.

@@ -11,6 +11,7 @@ use underpass_core::{
 use underpass_http::{
     downstream::{self, CodecStats, ServerOptions},
     filter::{FilterChain, HttpFilterContext},
+    local_reply::LocalReplies,
     path_normalization::{EscapedSlashes, PathNormalization},
     protocol_options::{CommonSettings, Http1Settings, Http2Settings},
     route::RouteTable,
@@ -40,6 +41,7 @@ pub(crate) struct Settings {
     pub(crate) host_normalization: HostNormalization,
     pub(crate) request_headers: RequestHeaders,
     pub(crate) response_headers: ResponseHeaders,
+    pub(crate) local_replies: Option<Arc<LocalReplies>>,
     pub(crate) stream_idle_timeout: Option<Duration>,
     pub(crate) request_timeout: Option<Duration>,
     pub(crate) request_headers_timeout: Option<Duration>,
@@ -83,6 +85,12 @@ impl Settings {
             host_normalization: HostNormalization::new(config),
             response_headers: ResponseHeaders::build(config, &request_headers, context)?,
             request_headers,
+            local_replies: LocalReplies::build(
+                &config.local_reply_config,
+                &path.field("local_reply_config"),
+                context,
+            )?
+            .map(Arc::new),
             stream_idle_timeout: config.stream_idle_timeout_or_default(),
             request_timeout: config.request_timeout_if_any(),
             request_headers_timeout: config.request_headers_timeout_if_any(),

@@ -4,6 +4,7 @@
 //! be named (Envoy's `Utility::sanitizeConnectionHeader`).
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use underpass_core::matcher::StringMatcher;
 
 use crate::inline_headers::{self, Side};
 
@@ -11,6 +12,8 @@ use crate::inline_headers::{self, Side};
 const MAX_NAMES: usize = 10;
 /// A `te` header of so many bytes is too long.
 const MAX_TE_LENGTH: usize = 256;
+
+const HTTP2_SETTINGS: &str = "http2-settings";
 
 /// What became of the headers that were named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +35,7 @@ pub fn remove_nominated(headers: &mut HeaderMap) -> Nominated {
     let Some(value) = headers.get(header::CONNECTION).cloned() else { return Nominated::Removed };
     let Ok(text) = value.to_str() else { return Nominated::Refused };
     let is_for_connection = |token: &str| {
-        ["close", "keep-alive", "upgrade", "http2-settings"]
+        ["close", "keep-alive", "upgrade", HTTP2_SETTINGS]
             .iter()
             .any(|known| token.eq_ignore_ascii_case(known))
     };
@@ -70,6 +73,27 @@ pub fn remove_nominated(headers: &mut HeaderMap) -> Nominated {
         _ => headers.remove(header::CONNECTION),
     };
     outcome
+}
+
+/// Takes an upgrade away that is not to be had: to HTTP/2 in clear text (RFC 9113, section 3.1 has dropped it), or one of
+/// those that `ignored` matches. What names it in `connection` goes too.
+pub fn ignore_upgrade(headers: &mut HeaderMap, ignored: &[StringMatcher]) {
+    let Some(upgrade) = headers.get(header::UPGRADE).and_then(|value| value.to_str().ok()) else { return };
+    if !upgrade.eq_ignore_ascii_case("h2c") && !ignored.iter().any(|matcher| matcher.matches(upgrade)) {
+        return;
+    }
+    headers.remove(header::UPGRADE);
+    headers.remove(HTTP2_SETTINGS);
+    let connection = headers.get(header::CONNECTION).and_then(|value| value.to_str().ok());
+    let rest = connection.map(|tokens| {
+        let goes =
+            |token: &str| ["upgrade", HTTP2_SETTINGS].iter().any(|name| token.eq_ignore_ascii_case(name));
+        tokens.split(',').map(str::trim).filter(|token| !goes(token)).collect::<Vec<_>>().join(",")
+    });
+    match rest.map(HeaderValue::try_from) {
+        Some(Ok(rest)) if !rest.is_empty() => headers.insert(header::CONNECTION, rest),
+        _ => headers.remove(header::CONNECTION),
+    };
 }
 
 /// Leaves nothing in a nominated `te` but `trailers`; `false` if it is too long.
@@ -119,6 +143,21 @@ mod tests {
             "connection: keep-alive, Upgrade | upgrade: x"
         );
         assert_eq!(after(&[("connection", "host")]), (Nominated::HostToo, String::new()));
+    }
+
+    #[test]
+    fn an_upgrade_that_is_not_to_be_had_is_none() {
+        let after = |upgrade: &'static str, connection: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("upgrade", HeaderValue::from_static(upgrade));
+            headers.insert("connection", HeaderValue::from_static(connection));
+            ignore_upgrade(&mut headers, &[StringMatcher::exact("foo")]);
+            let text = |name: &str| headers.get(name).map_or("-", |value| value.to_str().unwrap()).to_owned();
+            (text("upgrade"), text("connection"))
+        };
+        assert_eq!(after("H2C", "Upgrade, HTTP2-Settings"), ("-".into(), "-".into()));
+        assert_eq!(after("foo", "keep-alive, upgrade"), ("-".into(), "keep-alive".into()));
+        assert_eq!(after("bar", "upgrade"), ("bar".into(), "upgrade".into()));
     }
 
     #[test]

@@ -1,16 +1,27 @@
 //! Answers that this proxy gives itself.
 
+mod config;
+mod replies;
+
 use std::{borrow::Cow, fmt::Write as _};
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use underpass_core::stream_info::StreamInfo;
+
+use self::replies::Draft;
+pub use self::{
+    config::{LocalReplyConfig, ResponseMapper},
+    replies::LocalReplies,
+};
 
 use crate::{Body, RequestHead, Response, stream::HttpStream};
 
-/// Marks an answer as one of this proxy's, for `local_reply_config`; it stands in the answer's extensions.
+/// Marks an answer as one of this proxy's; it stands in the answer's extensions.
 #[derive(Debug, Clone)]
 pub struct LocalReply;
 
-/// Answers a request here: notes code and details in the stream's info and makes the answer.
+/// Answers a request here: notes code and details in the stream's info and makes the answer, as `local_reply_config` wants
+/// it.
 ///
 /// `details` becomes `%RESPONSE_CODE_DETAILS%`. Flags are the caller's. A gRPC request (`content-type: application/grpc…`)
 /// gets its status as trailers-only answer, as in Envoy.
@@ -32,37 +43,73 @@ pub fn local_reply_with_grpc_status(
     grpc_status: Option<u32>,
 ) -> Response {
     *stream.info.response_code_details.borrow_mut() = Some(details.into());
-    let mut response = if is_grpc(&stream.request()) {
-        grpc_reply(body, grpc_status.unwrap_or_else(|| grpc_status_of(status)))
-    } else {
-        text_reply(status, body)
-    };
-    stream.info.response_code.set(Some(response.status().as_u16()));
+    let replies = stream.local_replies();
+    reply_to(Some(&stream.request()), &stream.info, replies.as_deref(), status, body, grpc_status)
+}
+
+/// Answers what did not become a request: for the connection manager, whose codec refused it, or whose patience ended.
+pub fn reply_without_request(
+    info: &StreamInfo,
+    replies: Option<&LocalReplies>,
+    status: StatusCode,
+    body: &str,
+) -> Response {
+    reply_to(None, info, replies, status, body, None)
+}
+
+fn reply_to(
+    request: Option<&RequestHead>,
+    info: &StreamInfo,
+    replies: Option<&LocalReplies>,
+    status: StatusCode,
+    body: &str,
+    grpc_status: Option<u32>,
+) -> Response {
+    info.response_code.set(Some(status.as_u16()));
+    let content_type = HeaderValue::from_static("text/plain");
+    let mut draft = Draft { status, headers: HeaderMap::new(), body: Cow::Borrowed(body), content_type };
+    if let Some(replies) = replies {
+        replies.rewrite(&mut draft, request, info);
+    }
+    let mut response =
+        if request.is_some_and(is_grpc) { grpc_reply(draft, grpc_status) } else { text_reply(draft) };
+    info.response_code.set(Some(response.status().as_u16()));
     response.extensions_mut().insert(LocalReply);
     response
 }
 
-fn text_reply(status: StatusCode, body: &str) -> Response {
-    let mut response = Response::new(Body::full(body.to_owned()));
-    *response.status_mut() = status;
-    if !body.is_empty() {
-        let headers = response.headers_mut();
+fn text_reply(draft: Draft<'_>) -> Response {
+    let Draft { status, mut headers, body, content_type } = draft;
+    if body.is_empty() {
+        headers.remove(header::CONTENT_LENGTH);
+        headers.remove(header::CONTENT_TYPE);
+    } else {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        headers.entry(header::CONTENT_TYPE).or_insert(content_type);
     }
+    let mut response = Response::new(Body::full(body.into_owned()));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
     response
 }
 
-fn grpc_reply(message: &str, grpc_status: u32) -> Response {
-    let mut response = Response::new(Body::empty());
-    let headers = response.headers_mut();
+fn grpc_reply(draft: Draft<'_>, grpc_status: Option<u32>) -> Response {
+    let Draft { status, mut headers, body, content_type } = draft;
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert("grpc-status", HeaderValue::from(grpc_status));
+    let grpc_status = || HeaderValue::from(grpc_status.unwrap_or_else(|| grpc_status_of(status)));
+    headers.entry("grpc-status").or_insert_with(grpc_status);
+    let message = match body.strip_suffix('\n') {
+        Some(json) if content_type == "application/json" => json,
+        _ => &body,
+    };
     if let Ok(message) = HeaderValue::try_from(percent_encode(message))
         && !message.is_empty()
     {
         headers.insert("grpc-message", message);
     }
+    headers.remove(header::CONTENT_LENGTH);
+    let mut response = Response::new(Body::empty());
+    *response.headers_mut() = headers;
     response
 }
 

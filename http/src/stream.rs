@@ -11,6 +11,7 @@ use underpass_core::{drain::DrainWatch, stream_info::SharedStreamInfo, worker::W
 
 use crate::{
     head::RequestHead,
+    local_reply::LocalReplies,
     route::{Route, RouteTable},
 };
 
@@ -39,6 +40,8 @@ pub struct HttpStream {
     routes: RefCell<Option<Arc<RouteTable>>>,
     /// The route, once somebody has asked for it.
     route: RefCell<RouteCache>,
+    /// What this proxy's own answers look like.
+    local_replies: RefCell<Option<Arc<LocalReplies>>>,
     /// What decides between routes where chance does; the same for the stream's whole life.
     random: u64,
 }
@@ -64,6 +67,7 @@ impl HttpStream {
             close_after_answer: Cell::default(),
             routes: RefCell::default(),
             route: RefCell::default(),
+            local_replies: RefCell::default(),
             random: fastrand::u64(..),
         }
     }
@@ -140,6 +144,16 @@ impl HttpStream {
     /// What all levels of the route say to a filter, from the least specific one to the most specific one.
     pub fn route_configs<T: Any + Send + Sync>(&self, filter: &str) -> Vec<Arc<T>> {
         self.route().map_or_else(Vec::new, |route| route.filter_configs.all(filter).collect())
+    }
+
+    /// For the connection manager: what this proxy's own answers to the request look like.
+    pub fn set_local_replies(&self, replies: Arc<LocalReplies>) {
+        *self.local_replies.borrow_mut() = Some(replies);
+    }
+
+    /// What this proxy's own answers to the request look like, if the configuration says.
+    pub fn local_replies(&self) -> Option<Arc<LocalReplies>> {
+        self.local_replies.borrow().clone()
     }
 
     /// Asks the connection manager to close an HTTP/1 connection after the answer.

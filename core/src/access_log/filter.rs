@@ -10,12 +10,14 @@ use crate::{
     config::Denominator, formatter::FormatContext, response_flags::ResponseFlags, runtime::RuntimeSnapshot,
 };
 
-/// Whether a stream passes the filter.
-pub(super) fn passes(
-    filter: &AccessLogFilter,
-    context: &FormatContext<'_>,
-    runtime: &RuntimeSnapshot,
-) -> bool {
+impl AccessLogFilter {
+    /// Whether a stream passes the filter.
+    pub fn passes(&self, context: &FormatContext<'_>, runtime: &RuntimeSnapshot) -> bool {
+        passes(self, context, runtime)
+    }
+}
+
+fn passes(filter: &AccessLogFilter, context: &FormatContext<'_>, runtime: &RuntimeSnapshot) -> bool {
     let info = context.info;
     match filter {
         AccessLogFilter::StatusCodeFilter(filter) => {

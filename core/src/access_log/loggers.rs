@@ -5,7 +5,6 @@ use std::{fmt, sync::Arc};
 use super::{
     AccessLogger, AccessLoggerConfig,
     config::{AccessLog, AccessLogFilter},
-    filter,
 };
 use crate::{
     build_context::{BuildContext, BuildError},
@@ -48,7 +47,7 @@ impl AccessLogs {
         }
         let runtime = self.runtime.snapshot();
         for entry in &*self.entries {
-            if entry.filter.as_ref().is_none_or(|filter| filter::passes(filter, context, &runtime)) {
+            if entry.filter.as_ref().is_none_or(|filter| filter.passes(context, &runtime)) {
                 entry.logger.log(context);
             }
         }

@@ -13,7 +13,7 @@ use http::{
 
 use crate::{
     RequestHead,
-    connection_header::{Nominated, remove_nominated},
+    connection_header::{Nominated, ignore_upgrade, remove_nominated},
     downstream::{Refusal, ServerOptions},
     protocol_options::HeadersWithUnderscoresAction,
 };
@@ -283,7 +283,7 @@ fn assemble(
             None => HeaderValue::from_static(""),
         },
     };
-    fields.drop_ignored_upgrade(options);
+    ignore_upgrade(&mut fields.headers, &options.http1.ignore_http_11_upgrade);
     let authority = match remove_nominated(&mut fields.headers) {
         Nominated::Removed => authority,
         Nominated::HostToo => HeaderValue::from_static(""),
@@ -362,19 +362,6 @@ impl Fields {
         }
         self.headers.append(name, value);
         Ok(())
-    }
-
-    /// Takes out an upgrade that is not spoken of any further: to HTTP/2, as in Envoy, and those that are configured.
-    fn drop_ignored_upgrade(&mut self, options: &ServerOptions) {
-        let Some(kind) = self.headers.get(header::UPGRADE).and_then(|kind| kind.to_str().ok()) else {
-            return;
-        };
-        let ignored = &options.http1.ignore_http_11_upgrade;
-        if kind.eq_ignore_ascii_case("h2c") || ignored.iter().any(|matcher| matcher.matches(kind)) {
-            for name in ["upgrade", "http2-settings", "connection"] {
-                self.headers.remove(name);
-            }
-        }
     }
 
     fn note_connection(&mut self, value: &HeaderValue) {
