@@ -188,6 +188,10 @@ fn read_head<E: Exchange>(
     }
     check_underscores(&mut headers, options)?;
     let uri = uri.into_parts();
+    // User information may not stand there (RFC 9113, section 8.3.1).
+    if uri.authority.as_ref().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(INVALID_HEADER_FIELD);
+    }
     let authority = match (&uri.authority, headers.remove(header::HOST)) {
         (Some(authority), _) => {
             HeaderValue::from_str(authority.as_str()).unwrap_or(HeaderValue::from_static(""))
