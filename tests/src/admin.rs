@@ -120,17 +120,34 @@ impl Admin {
     /// Waits until nothing is open any more but pooled connections to upstreams.
     #[track_caller]
     pub fn wait_quiet(&self) {
+        self.wait_none(|name| !name.ends_with(".upstream_cx_active") && !name.contains("_bytes_buffered"));
+    }
+
+    /// Waits until no stream is open any more; pooled connections may stay.
+    #[track_caller]
+    pub fn wait_no_streams(&self) {
+        let kinds = ["rq_active", "rq_pending_active", "streams_active", "upgrades_active"];
+        self.wait_none(|name| kinds.iter().any(|kind| name.ends_with(kind)));
+    }
+
+    /// Waits until no request is open but those of tunnels, which stay as long as pooled connections use them.
+    #[track_caller]
+    pub fn wait_requests_done(&self) {
+        let ends =
+            ["entry.downstream_rq_active", "decap.downstream_rq_active", "cluster.up.upstream_rq_active"];
+        self.wait_none(|name| ends.iter().any(|end| name.ends_with(end)));
+    }
+
+    /// Waits until none of these gauges is above zero.
+    #[track_caller]
+    fn wait_none(&self, counts: impl Fn(&str) -> bool) {
         let mut open = BTreeMap::new();
-        let quiet = || {
+        let none = within_patience(|| {
             open = self.open();
-            open.retain(|name, _| {
-                !name.ends_with(".upstream_cx_active") && !name.contains("_bytes_buffered")
-            });
+            open.retain(|name, _| counts(name));
             open.is_empty()
-        };
-        if !within_patience(quiet) {
-            panic!("not within {PATIENCE:?}: no stream is open, but {open:?}");
-        }
+        });
+        assert!(none, "not within {PATIENCE:?}: nothing is open, but {open:?}");
     }
 
     /// Waits until nothing is open any more.

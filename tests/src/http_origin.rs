@@ -163,7 +163,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
                 server.enable_connect_protocol();
                 let _ = server.max_concurrent_streams(2000).serve_connection(io, service).await;
             } else {
-                let _ = http1::Builder::new().half_close(true).serve_connection(io, service).await;
+                let _ = http1::Builder::new().serve_connection(io, service).await;
             }
         });
     }

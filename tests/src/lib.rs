@@ -27,6 +27,7 @@ pub mod origin;
 pub mod payload;
 pub mod proxy;
 pub mod tls;
+pub mod tunnel;
 
 use std::time::{Duration, Instant};
 
