@@ -299,11 +299,13 @@ impl RequestHandler for Handler {
     }
 
     fn flooded(&self) -> bool {
+        // Requests that were reset before the codec had them are not seen here; whoever floods otherwise has one open.
         let (_, early) = self.0.finished.get();
-        if early > 0 {
+        let resets = early > 0 || self.0.exchanges.borrow().is_empty();
+        if resets {
             self.0.too_many_resets();
         }
-        early > 0
+        resets
     }
 
     fn delayed_close_expired(&self) {

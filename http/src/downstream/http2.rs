@@ -22,6 +22,9 @@ use super::{Closing, DownstreamReset, RequestHandler, ServerOptions};
 const MIN_FRAME_SIZE: u32 = 1 << 14;
 const MAX_FRAME_SIZE: u32 = (1 << 24) - 1;
 
+/// How many streams a client may reset before this side has looked at them.
+const MAX_UNSEEN_RESETS: usize = 128;
+
 /// Serves a connection; `read` was read off it before.
 pub(super) async fn serve<H: RequestHandler>(
     read: BytesMut,
@@ -43,7 +46,7 @@ pub(super) async fn serve<H: RequestHandler>(
     let ending = Cell::new(None);
     let mut streams = FuturesUnordered::new();
     let mut keepalive = Keepalive::new(options.http2.keepalive.as_ref(), connection.ping_pong());
-    let mut leaving = false;
+    let mut leaving = None;
     let end = poll_fn(|cx| {
         loop {
             match connection.poll_accept(cx) {
@@ -61,18 +64,15 @@ pub(super) async fn serve<H: RequestHandler>(
             return Poll::Ready(None);
         }
         if let Poll::Ready(closing) = handler.poll_closing(cx)
-            && !leaving
+            && leaving != Some(closing)
+            && leaving != Some(Closing::Now)
         {
-            options.stats.http2.goaway_sent.inc();
+            if leaving.replace(closing).is_none() {
+                options.stats.http2.goaway_sent.inc();
+            }
             match closing {
-                Closing::Now => {
-                    leaving = true;
-                    connection.abrupt_shutdown(Reason::NO_ERROR);
-                }
-                Closing::Graceful => {
-                    leaving = true;
-                    connection.graceful_shutdown();
-                }
+                Closing::Now => connection.abrupt_shutdown(Reason::NO_ERROR),
+                Closing::Graceful => connection.graceful_shutdown(),
             }
             cx.waker().wake_by_ref();
         }
@@ -105,6 +105,7 @@ fn builder(options: &ServerOptions) -> server::Builder {
                 .max_header_list_size
                 .unwrap_or(u32::try_from(options.max_headers_bytes).unwrap_or(u32::MAX)),
         )
+        .max_pending_accept_reset_streams(MAX_UNSEEN_RESETS)
         .max_send_buffer_size(options.buffer_limit.clamp(64 * 1024, 1024 * 1024));
     if let Some(size) = http2.max_frame_size {
         builder.max_frame_size(size.clamp(MIN_FRAME_SIZE, MAX_FRAME_SIZE));
