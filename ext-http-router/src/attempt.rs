@@ -1,6 +1,6 @@
 //! One attempt: a host, a place on a connection to it, the request, and the head of the answer.
 
-use std::{collections::BTreeMap, rc::Rc, sync::Arc};
+use std::{collections::BTreeMap, pin::pin, rc::Rc, sync::Arc};
 
 use http::{HeaderValue, Method};
 use tokio::time::Instant;
@@ -41,7 +41,8 @@ pub(crate) async fn attempt(request: &mut Request) -> Outcome {
         forget_attempt(&request.stream.info);
     }
     if connect::ends_here(request) {
-        return connect::attempt(request).await;
+        // Boxed, since most requests would only carry it.
+        return Box::pin(connect::attempt(request)).await;
     }
     let Some(host) = choose_host(request) else { return Outcome::NoHost };
     if request.attempt == 1 {
@@ -66,14 +67,17 @@ async fn exchange(
     let stream = Rc::clone(&request.stream);
     place.note(&stream.info);
     begin(request, &host, log);
-    let head = stream.request().clone();
     let Request { clock, body, .. } = request;
     let failed = |what| (what, Some(Arc::clone(&host)));
     let answered = if stream.upgrade().is_some() {
-        let sent = clock.limit(body, with_log(log, place.tunnel(head))).await;
+        let head = stream.request().clone();
+        // Boxed, since few requests are upgrades and all would carry it.
+        let sent = Box::pin(place.tunnel(head));
+        let sent = clock.limit(body, log, pin!(sent)).await;
         sent.map(|sent| sent.map(|established| (established.response, Way::of(established.io))))
     } else {
-        let sent = clock.limit(body, with_log(log, place.send(head, body.for_attempt()))).await;
+        let sent = pin!(place.send(&stream.request(), body.for_attempt()));
+        let sent = clock.limit(body, log, sent).await;
         sent.map(|sent| sent.map(|response| (response, Way::Http)))
     };
     match answered {
@@ -92,14 +96,6 @@ async fn exchange(
     }
 }
 
-/// Lets the log of the attempt write while there is waiting to do.
-pub(crate) async fn with_log<T>(log: Option<&AttemptLog>, work: impl Future<Output = T>) -> T {
-    match log {
-        Some(log) => log.during(work).await,
-        None => work.await,
-    }
-}
-
 /// Takes a place on a connection to a host.
 async fn acquire(request: &mut Request, host: &Arc<Host>) -> Result<PooledStream, Failed> {
     let stream = Rc::clone(&request.stream);
@@ -110,7 +106,8 @@ async fn acquire(request: &mut Request, host: &Arc<Host>) -> Result<PooledStream
     };
     let started = Instant::now();
     let Request { clock, body, cluster, .. } = request;
-    let acquired = clock.limit(body, upstream::acquire(stream.worker(), cluster, host, &wanted)).await;
+    let acquiring = pin!(upstream::acquire(stream.worker(), cluster, host, &wanted));
+    let acquired = clock.limit(body, None, acquiring).await;
     stream.info.upstream.connection_pool_ready.set(Some(started.elapsed()));
     match acquired {
         Ok(Ok(place)) => Ok(place),

@@ -1,14 +1,14 @@
 //! The times that a request may take, all kept with one timer.
 
 use std::{
-    pin::pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
     time::Duration,
 };
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::{request_body::RequestBody, timeouts::Timeouts};
+use crate::{request_body::RequestBody, timeouts::Timeouts, upstream_log::AttemptLog};
 
 /// Which time is up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,17 +123,21 @@ impl Clock {
         times.into_iter().filter_map(|(at, which)| Some((at?, which))).min_by_key(|(at, _)| *at)
     }
 
-    /// Waits for `work`, unless a time is up first.
+    /// Waits for `work`, unless a time is up first. It is pinned by the caller, since a future that it were moved into would
+    /// hold it twice. Meanwhile the log of the attempt may write.
     pub(crate) async fn limit<F: Future>(
         &mut self,
         body: &RequestBody,
-        work: F,
+        log: Option<&AttemptLog>,
+        mut work: Pin<&mut F>,
     ) -> Result<F::Output, TimeUp> {
-        let mut work = pin!(work);
         let mut timer = pin!(None);
         std::future::poll_fn(|cx| {
             if let Poll::Ready(output) = work.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));
+            }
+            if let Some(log) = log {
+                log.poll_periodic(cx);
             }
             self.look_at(body, cx);
             let Some((at, which)) = self.next() else { return Poll::Pending };

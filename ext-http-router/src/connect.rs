@@ -3,7 +3,7 @@
 //! The client is told of success once that connection is there. A POST is treated the same where the route says so
 //! (`allow_post`): what it sends goes on as it is, and what the host sends is the answer's body.
 
-use std::{rc::Rc, sync::Arc};
+use std::{pin::pin, rc::Rc, sync::Arc};
 
 use http::StatusCode;
 use tokio::{io::AsyncWriteExt, time::Instant};
@@ -89,7 +89,7 @@ async fn open(request: &mut Request, log: Option<&AttemptLog>) -> Result<Opened,
         high_priority: forward.is_some_and(|forward| forward.high_priority),
     };
     let Request { clock, body, cluster, .. } = request;
-    clock.limit(body, attempt::with_log(log, cluster.open_tcp(&context))).await
+    clock.limit(body, log, pin!(cluster.open_tcp(&context))).await
 }
 
 /// Leaves in `info` what is to be known of the connection.

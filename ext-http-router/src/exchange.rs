@@ -1,6 +1,6 @@
 //! A request and its attempts, up to the answer.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use underpass_core::response_flags::ResponseFlag;
@@ -32,7 +32,7 @@ pub(crate) async fn serve(mut request: Request) -> Response {
             },
         };
         let Request { clock, body, .. } = &mut request;
-        if clock.limit(body, tokio::time::sleep(wait)).await.is_err() {
+        if clock.limit(body, None, pin!(tokio::time::sleep(wait))).await.is_err() {
             return failure::timed_out(&request, "response_timeout");
         }
         if !next_attempt(&mut request) {
@@ -91,4 +91,19 @@ fn note(request: &Request, decision: Decision) -> Option<Duration> {
     };
     request.stream.info.set_flag(flag);
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F: Future>(_: impl Fn(Request) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_request_takes_little_memory_while_it_waits() {
+        let size = size_of_future(serve);
+        assert!(size < 3000, "{size}");
+    }
 }

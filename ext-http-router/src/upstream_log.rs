@@ -112,19 +112,6 @@ impl AttemptLog {
         *self.trailers.borrow_mut() = trailers.cloned();
     }
 
-    /// Writes again and again while `work` lasts.
-    pub(crate) async fn during<T>(&self, work: impl Future<Output = T>) -> T {
-        let mut work = std::pin::pin!(work);
-        std::future::poll_fn(|cx| {
-            let outcome = work.as_mut().poll(cx);
-            if outcome.is_pending() {
-                self.poll_periodic(cx);
-            }
-            outcome
-        })
-        .await
-    }
-
     /// Writes if it is time to.
     pub(crate) fn poll_periodic(&self, cx: &mut Context<'_>) {
         if !self.is_periodic.get() {

@@ -165,7 +165,7 @@ impl Tunnel {
             });
         }
         let (sender, body) = Body::channel(buffer_limit);
-        let (response, body) = place.send(head, body).await?.into_parts();
+        let (response, body) = place.send(&head, body).await?.into_parts();
         let ended = http_body::Body::is_end_stream(&body);
         let io = BodyIo::new(body, sender, None);
         let trailers = Rc::clone(io.trailers());

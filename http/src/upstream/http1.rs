@@ -257,17 +257,28 @@ struct Answered {
     length: Length,
 }
 
-/// Sends a request and waits for the head of the answer.
-async fn exchange(
+/// A request whose head waits to be written.
+pub(super) struct Begun {
+    client: Box<Http1Client>,
+    hold: StreamHold,
+    facts: RequestFacts,
+}
+
+/// Writes the head of a request into the connection's buffer.
+pub(super) fn begin(
     mut client: Box<Http1Client>,
     hold: StreamHold,
-    head: RequestHead,
+    head: &RequestHead,
     body: Body,
-) -> Result<Answered, StreamReset> {
+) -> Result<Begun, StreamReset> {
     let facts = RequestFacts { is_head: head.method == http::Method::HEAD, is_connect: head.is_connect() };
-    let framing = request::put_head(&mut client.write, &head, !body.is_end_stream(), &client.settings.http1)?;
-    drop(head);
+    let framing = request::put_head(&mut client.write, head, !body.is_end_stream(), &client.settings.http1)?;
     client.request = framing.map(|framing| Request::new(body, framing));
+    Ok(Begun { client, hold, facts })
+}
+
+/// Sends a request and waits for the head of the answer.
+async fn exchange(Begun { mut client, hold, facts }: Begun) -> Result<Answered, StreamReset> {
     let outcome = poll_fn(|cx| {
         if let Poll::Ready(Err(broken)) = client.poll_send(cx) {
             return Poll::Ready(Err(broken));
@@ -301,13 +312,8 @@ fn fail(client: &Http1Client, hold: &StreamHold, broken: Broken) -> StreamReset 
 }
 
 /// Sends a request and waits for the head of the answer.
-pub(super) async fn send(
-    client: Box<Http1Client>,
-    hold: StreamHold,
-    head: RequestHead,
-    body: Body,
-) -> Result<Response, StreamReset> {
-    Ok(with_body(exchange(client, hold, head, body).await?))
+pub(super) async fn send(begun: Begun) -> Result<Response, StreamReset> {
+    Ok(with_body(exchange(begun).await?))
 }
 
 fn with_body(answered: Answered) -> Response {
@@ -326,7 +332,7 @@ pub(super) async fn tunnel(
     head: RequestHead,
 ) -> Result<Established, StreamReset> {
     let connects = head.is_connect();
-    let answered = exchange(client, hold, head, Body::empty()).await?;
+    let answered = exchange(begin(client, hold, &head, Body::empty())?).await?;
     let status = answered.response.status();
     let accepted = if connects { status.is_success() } else { status == StatusCode::SWITCHING_PROTOCOLS };
     if connects {

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 
 pub(super) use self::connection::{Http2Client, Http2Place, open};
-use self::{guard::Guard, request::Encoded, upload::Upload};
+pub(super) use self::request::{Encoded, encode};
+use self::{guard::Guard, upload::Upload};
 use super::{
     accounting::StreamHold,
     stream::{Established, Trailers},
@@ -22,10 +23,9 @@ use crate::{Body, RequestHead, Response, h2_stream_io::H2StreamIo, reset::Stream
 pub(super) async fn send(
     mut place: Http2Place,
     hold: StreamHold,
-    head: RequestHead,
+    Encoded { request, .. }: Encoded,
     body: Body,
 ) -> Result<Response, StreamReset> {
-    let Encoded { request, .. } = request::encode(head)?;
     let headers_only = http_body::Body::is_end_stream(&body);
     let mut guard = Guard::new(hold);
     let sent = place.send_request(request, headers_only).map_err(|reset| guard.fail(reset));
@@ -60,7 +60,7 @@ pub(super) async fn tunnel(
     hold: StreamHold,
     head: RequestHead,
 ) -> Result<Established, StreamReset> {
-    let Encoded { request, upgrade } = request::encode(head)?;
+    let Encoded { request, upgrade } = encode(head)?;
     let mut guard = Guard::new(hold);
     let sent = place.send_request(request, false).map_err(|reset| guard.fail(reset));
     let (answer, mut stream) = sent?;

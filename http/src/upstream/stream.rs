@@ -121,14 +121,28 @@ impl PooledStream {
     }
 
     /// Sends a request and waits for the head of the answer. Dropping the future, or the answer's body before its end,
-    /// resets the stream.
+    /// resets the stream. The head is looked at now; the future does not need it.
     ///
     /// # Errors
     /// Why there is no answer.
-    pub async fn send(self, head: RequestHead, body: Body) -> Result<Response, StreamReset> {
-        match self.place {
-            Place::Http1(client) => http1::send(client, self.hold, head, body).await,
-            Place::Http2(place) => http2::send(place, self.hold, head, body).await,
+    pub fn send(
+        self,
+        head: &RequestHead,
+        body: Body,
+    ) -> impl Future<Output = Result<Response, StreamReset>> + use<> {
+        enum Begun {
+            Http1(Result<http1::Begun, StreamReset>),
+            Http2(Http2Place, StreamHold, Result<http2::Encoded, StreamReset>, Body),
+        }
+        let begun = match self.place {
+            Place::Http1(client) => Begun::Http1(http1::begin(client, self.hold, head, body)),
+            Place::Http2(place) => Begun::Http2(place, self.hold, http2::encode(head.clone()), body),
+        };
+        async move {
+            match begun {
+                Begun::Http1(begun) => http1::send(begun?).await,
+                Begun::Http2(place, hold, encoded, body) => http2::send(place, hold, encoded?, body).await,
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A request's head.
-pub(super) struct Encoded {
+pub(in crate::upstream) struct Encoded {
     pub(super) request: Request<()>,
     /// What an upgrade asked for, which is an extended CONNECT now (RFC 8441).
     pub(super) upgrade: Option<HeaderValue>,
@@ -29,7 +29,7 @@ const CONNECTION_HEADERS: [HeaderName; 5] = [
 ];
 
 /// A request's head for HTTP/2.
-pub(super) fn encode(head: RequestHead) -> Result<Encoded, StreamReset> {
+pub(in crate::upstream) fn encode(head: RequestHead) -> Result<Encoded, StreamReset> {
     let RequestHead { mut method, scheme, authority, path, mut headers, .. } = head;
     let connects = method == Method::CONNECT;
     let upgrade = if connects { None } else { upgrade_of(&headers) };

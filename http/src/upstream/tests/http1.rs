@@ -18,11 +18,11 @@ fn requests_use_a_connection_one_after_the_other() {
             (first, io)
         });
         let get = || head(Method::GET, "origin.example", "/path?query");
-        let response = toys.acquire().await.unwrap().send(get(), Body::empty()).await.unwrap();
+        let response = toys.acquire().await.unwrap().send(&get(), Body::empty()).await.unwrap();
         assert_eq!(text(response.into_body()).await, "first");
-        let response = toys.acquire().await.unwrap().send(get(), Body::empty()).await.unwrap();
+        let response = toys.acquire().await.unwrap().send(&get(), Body::empty()).await.unwrap();
         assert_eq!(response.status(), StatusCode::NO_CONTENT);
-        let response = toys.acquire().await.unwrap().send(get(), Body::empty()).await.unwrap();
+        let response = toys.acquire().await.unwrap().send(&get(), Body::empty()).await.unwrap();
         assert_eq!(text(response.into_body()).await, "third");
         let (first, _io) = serve.await.unwrap();
         insta::assert_snapshot!(first.replace('\r', ""), @"
@@ -76,7 +76,7 @@ async fn outcome(answered: &'static str, then: Then) -> String {
         }
     });
     let place = toys.acquire().await.unwrap();
-    let outcome = match place.send(head(Method::GET, "a", "/"), Body::empty()).await {
+    let outcome = match place.send(&head(Method::GET, "a", "/"), Body::empty()).await {
         Err(reset) => format!("reset: {reset}"),
         Ok(response) => match http_body_util::BodyExt::collect(response.into_body()).await {
             Ok(body) => format!("{:?}", body.to_bytes()),
@@ -159,7 +159,7 @@ fn a_post_without_length_is_chunked() {
         let (mut sender, body) = Body::channel(1024);
         sender.send("hello".into()).unwrap();
         let place = toys.acquire().await.unwrap();
-        let sent = tokio::task::spawn_local(place.send(head(Method::POST, "t.example:443", "/p"), body));
+        let sent = tokio::task::spawn_local(place.send(&head(Method::POST, "t.example:443", "/p"), body));
         let (mut io, _) = toys.listener.accept().await.unwrap();
         let wire =
             "POST /p HTTP/1.1\r\nhost: t.example:443\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
@@ -185,7 +185,7 @@ fn an_answer_that_is_complete_before_the_request_closes_the_connection() {
         let toys = Toys::new(ClusterProtocolOptions::default()).await;
         let (sender, body) = Body::channel(1024);
         let place = toys.acquire().await.unwrap();
-        let sent = tokio::task::spawn_local(place.send(head(Method::POST, "a", "/"), body));
+        let sent = tokio::task::spawn_local(place.send(&head(Method::POST, "a", "/"), body));
         let (mut io, _) = toys.listener.accept().await.unwrap();
         answer(&mut io, "HTTP/1.1 413 Payload Too Large\r\ncontent-length: 2\r\n\r\nno").await;
         let response = sent.await.unwrap().unwrap();
@@ -251,7 +251,7 @@ fn an_answer_may_come_in_any_pieces() {
         });
         for _ in 1..12 {
             let place = toys.acquire().await.unwrap();
-            let response = place.send(head(Method::GET, "a", "/"), Body::empty()).await.unwrap();
+            let response = place.send(&head(Method::GET, "a", "/"), Body::empty()).await.unwrap();
             assert_eq!(response.headers()["a"], "b");
             assert_eq!(text(response.into_body()).await, "hello, chunks..");
         }

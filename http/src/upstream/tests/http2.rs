@@ -47,8 +47,8 @@ fn requests_share_a_connection() {
         serve_echo(&toys);
         let post = || head(Method::POST, "origin.example", "/");
         let (first, second) = tokio::join!(toys.acquire(), toys.acquire());
-        let first = first.unwrap().send(post(), Body::full("first")).await.unwrap();
-        let second = second.unwrap().send(post(), Body::full("second")).await.unwrap();
+        let first = first.unwrap().send(&post(), Body::full("first")).await.unwrap();
+        let second = second.unwrap().send(&post(), Body::full("second")).await.unwrap();
         assert_eq!(toys.stat("upstream_rq_active"), 2);
         assert_eq!(text(second.into_body()).await, "second.");
         assert_eq!(text(first.into_body()).await, "first.");
@@ -103,7 +103,7 @@ fn builder() -> h2::server::Builder {
 
 /// What becomes of a GET.
 async fn get(toys: &Toys) -> String {
-    let sent = toys.acquire().await.unwrap().send(head(Method::GET, "a", "/"), Body::empty()).await;
+    let sent = toys.acquire().await.unwrap().send(&head(Method::GET, "a", "/"), Body::empty()).await;
     match sent {
         Err(reset) => format!("reset: {reset}"),
         Ok(response) => match response.into_body().collect().await {
@@ -172,7 +172,7 @@ fn a_goaway_lets_streams_go_on_and_the_next_request_goes_elsewhere() {
             }
         });
         let place = toys.acquire().await.unwrap();
-        let first = place.send(head(Method::GET, "a", "/"), Body::empty()).await.unwrap();
+        let first = place.send(&head(Method::GET, "a", "/"), Body::empty()).await.unwrap();
         toys.until("upstream_cx_close_notify", 1).await;
         assert_eq!(get(&toys).await, "b\"late\"");
         assert_eq!(text(first.into_body()).await, "late");
@@ -265,7 +265,7 @@ fn trailers_pass_both_ways() {
         sender.send("data".into()).unwrap();
         sender.finish_with(trailers.clone()).unwrap();
         let place = toys.acquire().await.unwrap();
-        let response = place.send(head(Method::POST, "a", "/"), body).await.unwrap();
+        let response = place.send(&head(Method::POST, "a", "/"), body).await.unwrap();
         assert_eq!(response.into_body().collect().await.unwrap().trailers(), Some(&trailers));
     });
 }
@@ -288,9 +288,10 @@ fn a_request_or_an_answer_that_is_given_up_resets_the_stream() {
                 resets.set(resets.get() + 1);
             }
         });
-        let waiting = toys.acquire().await.unwrap().send(head(Method::GET, "a", "/waiting"), Body::empty());
+        let waiting = toys.acquire().await.unwrap().send(&head(Method::GET, "a", "/waiting"), Body::empty());
         tokio::time::timeout(Duration::from_millis(50), waiting).await.unwrap_err();
-        let answered = toys.acquire().await.unwrap().send(head(Method::GET, "a", "/answered"), Body::empty());
+        let answered =
+            toys.acquire().await.unwrap().send(&head(Method::GET, "a", "/answered"), Body::empty());
         drop(answered.await.unwrap());
         while resets.get() < 2 {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -311,7 +312,7 @@ fn an_answer_that_comes_before_the_request_is_complete_ends_the_request() {
         });
         let (sender, body) = Body::channel(1024);
         let place = toys.acquire().await.unwrap();
-        let response = place.send(head(Method::POST, "a", "/"), body).await.unwrap();
+        let response = place.send(&head(Method::POST, "a", "/"), body).await.unwrap();
         assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(text(response.into_body()).await, "");
         assert_eq!(toys.counted(), "upstream_rq_tx_reset 1");
@@ -328,7 +329,7 @@ fn a_body_that_breaks_off_resets_the_stream() {
         sender.send("half".into()).unwrap();
         drop(sender);
         let place = toys.acquire().await.unwrap();
-        let reset = place.send(head(Method::POST, "a", "/"), body).await.unwrap_err();
+        let reset = place.send(&head(Method::POST, "a", "/"), body).await.unwrap_err();
         assert_eq!(reset.to_string(), "local reset");
         assert_eq!(toys.stat("upstream_rq_active"), 0);
     });

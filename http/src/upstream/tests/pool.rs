@@ -34,7 +34,7 @@ fn serve(toys: &Toys) {
 
 async fn get(toys: &Toys) -> Result<String, PoolFailureReason> {
     let place = toys.acquire().await.map_err(|failure| failure.reason)?;
-    Ok(text(place.send(head(Method::GET, "a", "/"), Body::empty()).await.unwrap().into_body()).await)
+    Ok(text(place.send(&head(Method::GET, "a", "/"), Body::empty()).await.unwrap().into_body()).await)
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn a_host_that_goes_takes_its_idle_connections_and_leaves_requests_alone() {
         get(&toys).await.unwrap();
         toys.worker.forget_host(toys.host.id);
         toys.until("closed_local", 1).await;
-        let response = place.send(head(Method::GET, "a", "/"), Body::empty()).await.unwrap();
+        let response = place.send(&head(Method::GET, "a", "/"), Body::empty()).await.unwrap();
         assert_eq!(text(response.into_body()).await, "ok");
         toys.until("closed_local", 2).await;
     });
@@ -166,7 +166,7 @@ fn a_request_that_is_given_up_closes_its_connection() {
     on_a_worker(async {
         let toys = Toys::new(ClusterProtocolOptions::default()).await;
         let place = toys.acquire().await.unwrap();
-        let sent = place.send(head(Method::GET, "a", "/"), Body::empty());
+        let sent = place.send(&head(Method::GET, "a", "/"), Body::empty());
         tokio::time::timeout(Duration::from_millis(20), sent).await.unwrap_err();
         let (mut io, _) = toys.listener.accept().await.unwrap();
         let mut request = Vec::new();
