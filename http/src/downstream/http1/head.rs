@@ -435,7 +435,9 @@ impl Target {
         let url = Uri::from_maybe_shared(text).map_err(|_| CODEC_ERROR)?.into_parts();
         let scheme = url.scheme.filter(|scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS);
         let (Some(scheme), Some(authority)) = (scheme, url.authority) else { return Err(CODEC_ERROR) };
-        let authority = HeaderValue::from_str(authority.as_str()).map_err(|_| INVALID_URL)?;
+        // User information is not sent on, as in Envoy.
+        let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+        let authority = HeaderValue::from_str(host).map_err(|_| INVALID_URL)?;
         let path = match url.path_and_query {
             None => PathAndQuery::from_static("/"),
             Some(path) if path.as_str().starts_with('/') => path,
