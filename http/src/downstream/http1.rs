@@ -80,7 +80,7 @@ enum Broken {
     /// What it sends is no HTTP.
     Framing,
     /// Its time is up; with what to answer.
-    Expired(Option<crate::Response>),
+    Expired(Option<Box<crate::Response>>),
 }
 
 /// What of a request is still to come.
@@ -101,7 +101,7 @@ impl<H: RequestHandler> Connection<'_, H> {
         let parsed = match self.head(heads, &exchange).await {
             Ok(Ok(parsed)) => parsed,
             Ok(Err(refusal)) => return self.refuse(&*exchange, refusal).await,
-            Err(Broken::Expired(Some(answer))) => return self.answer_and_close(&*exchange, answer).await,
+            Err(Broken::Expired(Some(answer))) => return self.answer_and_close(&*exchange, *answer).await,
             Err(_) => {
                 exchange.reset(DownstreamReset::Disconnected);
                 return Next::End;
@@ -148,7 +148,7 @@ impl<H: RequestHandler> Connection<'_, H> {
                 if let Poll::Ready(read) = self.poll_read(cx) {
                     return Poll::Ready(read.ok().filter(|n| *n > 0).map(drop).ok_or(Broken::Gone));
                 }
-                exchange.poll_expired(cx).map(|answer| Err(Broken::Expired(answer)))
+                exchange.poll_expired(cx).map(|answer| Err(Broken::Expired(answer.map(Box::new))))
             })
             .await?;
         }
@@ -238,25 +238,21 @@ impl<H: RequestHandler> Connection<'_, H> {
     ) -> (Incoming, Body) {
         let decoder = Decoder::new(framing);
         let mut incoming = Incoming { decoder, sender: None, is_tunnel, complete: false };
-        match framing {
-            Framing::None => {
-                // What follows a CONNECT or an upgrade belongs to it, so it is never complete before its answer.
-                incoming.complete = !is_tunnel;
-                (incoming, Body::empty())
-            }
-            _ => {
-                let (sender, receiver) = body::channel(incoming.decoder.remaining(), Rc::downgrade(exchange));
-                if let Framing::Length(length) = framing
-                    && length <= self.read.len() as u64
-                {
-                    let length = usize::try_from(length).unwrap_or(self.read.len());
-                    sender.send_all(self.read.split_to(length).freeze());
-                    incoming.decoder = Decoder::new(Framing::None);
-                }
-                incoming.sender = Some(sender);
-                (incoming, Body::boxed(receiver))
-            }
+        if framing == Framing::None {
+            // What follows a CONNECT or an upgrade belongs to it, so it is never complete before its answer.
+            incoming.complete = !is_tunnel;
+            return (incoming, Body::empty());
         }
+        let (sender, receiver) = body::channel(incoming.decoder.remaining(), Rc::downgrade(exchange));
+        if let Framing::Length(length) = framing
+            && length <= self.read.len() as u64
+        {
+            let length = usize::try_from(length).unwrap_or(self.read.len());
+            sender.send_all(self.read.split_to(length).freeze());
+            incoming.decoder = Decoder::new(Framing::None);
+        }
+        incoming.sender = Some(sender);
+        (incoming, Body::boxed(receiver))
     }
 
     async fn answer(

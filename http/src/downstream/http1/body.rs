@@ -110,7 +110,7 @@ impl Decoder {
                 State::Trailers => match trailers(buffer)? {
                     Some(trailers) => {
                         self.state = State::Done;
-                        return Ok(Decoded::End(trailers));
+                        return Ok(Decoded::End(Some(trailers).filter(|trailers| !trailers.is_empty())));
                     }
                     None => return Ok(Decoded::Nothing),
                 },
@@ -146,11 +146,11 @@ fn chunk_size(buffer: &mut BytesMut) -> Result<Option<u64>, BadFraming> {
     Ok(Some(size))
 }
 
-/// Takes trailers and the empty line after them off the buffer.
-fn trailers(buffer: &mut BytesMut) -> Result<Option<Option<HeaderMap>>, BadFraming> {
+/// Takes trailers and the empty line after them off the buffer; an empty map, if there are none.
+fn trailers(buffer: &mut BytesMut) -> Result<Option<HeaderMap>, BadFraming> {
     if let Some(b"\r\n") = buffer.first_chunk::<2>() {
         buffer.advance(2);
-        return Ok(Some(None));
+        return Ok(Some(HeaderMap::new()));
     }
     let mut space = [httparse::EMPTY_HEADER; 100];
     match httparse::parse_headers(buffer, &mut space) {
@@ -161,7 +161,7 @@ fn trailers(buffer: &mut BytesMut) -> Result<Option<Option<HeaderMap>>, BadFrami
                 trailers.append(name, HeaderValue::from_bytes(line.value).map_err(|_| BadFraming)?);
             }
             buffer.advance(size);
-            Ok(Some(Some(trailers)))
+            Ok(Some(trailers))
         }
         Ok(httparse::Status::Partial) if buffer.len() <= MAX_TRAILERS => Ok(None),
         Ok(httparse::Status::Partial) | Err(_) => Err(BadFraming),

@@ -415,7 +415,8 @@ impl Target {
     fn read(method: &Method, text: Bytes, options: &ServerOptions) -> Result<Self, Refusal> {
         if *method == Method::CONNECT {
             let port = text.iter().rposition(|byte| *byte == b':').map(|at| &text[at + 1..]);
-            if !port.is_some_and(|port| read_length(port).is_some_and(|port| port <= u64::from(u16::MAX))) {
+            let port = port.and_then(read_length).and_then(|port| u16::try_from(port).ok());
+            if port.is_none() {
                 return Err(INVALID_URL);
             }
             let authority = HeaderValue::from_maybe_shared(text).map_err(|_| INVALID_URL)?;

@@ -54,7 +54,7 @@ async fn a_client_that_leaves_ends_its_requests() {
             .await
             .unwrap_err();
     };
-    let (_, notes) = with_client(|_| {}, silent, leave).await;
+    let ((), notes) = with_client(|_| {}, silent, leave).await;
     assert_eq!(notes, ["HTTP/2", "POST h /", "Disconnected"]);
 }
 

@@ -2,11 +2,11 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Everything that a decoder makes of pieces, the trailers, and what is left.
-fn decode(
-    framing: Framing,
-    pieces: &[&[u8]],
-) -> Result<(Vec<u8>, Option<Option<HeaderMap>>, Vec<u8>), BadFraming> {
+/// A body, how it ended if it did, and what is left.
+type Whole = (Vec<u8>, Option<Option<HeaderMap>>, Vec<u8>);
+
+/// Everything that a decoder makes of pieces.
+fn decode(framing: Framing, pieces: &[&[u8]]) -> Result<Whole, BadFraming> {
     let (mut decoder, mut buffer, mut body) = (Decoder::new(framing), BytesMut::new(), Vec::new());
     let mut end = None;
     for piece in pieces {
