@@ -325,16 +325,12 @@ impl Exchange {
         self.is_tunnel.set(is_tunnel);
         let keeps_upgrade = is_tunnel && status == StatusCode::SWITCHING_PROTOCOLS;
         self.dress(response.headers_mut(), keeps_upgrade, Some(&stream.request()));
-        if !self.connection.is_http2() {
-            let asked = stream.closes_after_answer();
-            let drains = self.connection.closes_after_this();
-            let state = self.state.get();
-            if !is_tunnel && (asked || drains || state.last_request || !state.request_complete) {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
-        } else {
-            // It says goodbye by itself.
-            self.connection.closes_after_this();
+        let drains = self.connection.closes_after_this();
+        let state = self.state.get();
+        let last = drains || stream.closes_after_answer() || state.last_request || !state.request_complete;
+        // HTTP/2 says goodbye by itself, and what follows an upgrade is no HTTP.
+        if last && !self.connection.is_http2() && !is_tunnel {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         self.response_starts(&response);
         response

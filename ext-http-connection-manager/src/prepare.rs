@@ -10,6 +10,7 @@ use crate::{
 
 impl Exchange {
     /// Checks a request and changes its head; the answer, if it is refused.
+    #[expect(clippy::result_large_err, reason = "it is passed on at once")]
     pub(crate) fn prepare(&self, stream: &HttpStream) -> Result<(), Response> {
         let settings = &self.connection().settings;
         let stats = &settings.stats;
@@ -40,6 +41,7 @@ impl Exchange {
     }
 
     /// Finds out whether a request that asks for an upgrade may have it.
+    #[expect(clippy::result_large_err, reason = "it is passed on at once")]
     pub(crate) fn allow_upgrade(&self, stream: &HttpStream) -> Result<Allowed<'_>, Response> {
         let settings = &self.connection().settings;
         let wanted = upgrade::wanted(&stream.request());
