@@ -34,7 +34,7 @@ pub struct ServerOptions {
     pub buffer_limit: usize,
     /// `delayed_close_timeout`: how long a connection that this side closes waits for the client to close as well.
     pub delayed_close_timeout: Option<Duration>,
-    /// Whether the end of the client's side leaves a CONNECT of HTTP/1 open (`underpass.features.tunnel_half_close`).
+    /// Whether the end of the client's side leaves a CONNECT of HTTP/1 open (`underpass.features.connect_half_close`).
     pub tunnel_half_close: bool,
     /// HTTP/1.
     pub http1: Http1Settings,
