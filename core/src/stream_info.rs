@@ -146,6 +146,8 @@ pub struct StreamInfo {
     pub route_name: RefCell<Option<Arc<str>>>,
     /// The metadata of the route, where there are routes and it has any.
     pub route_metadata: RefCell<Option<Arc<Metadata>>>,
+    /// The metadata of the route's virtual host, if it has any.
+    pub virtual_host_metadata: RefCell<Option<Arc<Metadata>>>,
     /// Payload bytes received from the downstream.
     pub bytes_received: Cell<u64>,
     /// Payload bytes sent to the downstream.
@@ -207,6 +209,7 @@ impl StreamInfo {
             filter_chain_name: RefCell::default(),
             route_name: RefCell::default(),
             route_metadata: RefCell::default(),
+            virtual_host_metadata: RefCell::default(),
             bytes_received: Cell::new(0),
             bytes_sent: Cell::new(0),
             flags: Cell::default(),
@@ -248,6 +251,7 @@ impl StreamInfo {
             filter_chain_name: self.filter_chain_name.clone(),
             route_name: RefCell::default(),
             route_metadata: RefCell::default(),
+            virtual_host_metadata: RefCell::default(),
             bytes_received: Cell::new(0),
             bytes_sent: Cell::new(0),
             flags: Cell::default(),

@@ -44,10 +44,11 @@ pub(crate) async fn attempt(request: &mut Request) -> Outcome {
         // Boxed, since most requests would only carry it.
         return Box::pin(connect::attempt(request)).await;
     }
-    let Some(host) = choose_host(request) else { return Outcome::NoHost };
+    // A host is picked by the head that goes upstream.
     if request.attempt == 1 {
         request.finalize_head();
     }
+    let Some(host) = choose_host(request) else { return Outcome::NoHost };
     let log = AttemptLog::start(request);
     match exchange(request, host, log.as_deref()).await {
         Ok((response, way, host)) => Outcome::Answered(Box::new(Answer { response, way, host, log })),

@@ -149,7 +149,7 @@ impl Request {
         policy.hash(head, info, connection, |cookie| cookies.push(cookie))
     }
 
-    /// Makes of the head what goes upstream; once, when a host was picked for the first time.
+    /// Makes of the head what goes upstream; once, before a host is picked.
     pub(crate) fn finalize_head(&self) {
         let stream = &self.stream;
         let mut head = stream.request_mut();

@@ -113,6 +113,8 @@ impl HttpStream {
         *self.info.route_name.borrow_mut() =
             route.as_ref().filter(|route| !route.name.is_empty()).map(|route| Arc::clone(&route.name));
         *self.info.route_metadata.borrow_mut() = route.as_ref().and_then(|route| route.metadata.clone());
+        *self.info.virtual_host_metadata.borrow_mut() =
+            route.as_ref().and_then(|route| route.virtual_host.metadata.clone());
         *self.route.borrow_mut() = RouteCache::Known(route.clone());
         route
     }

@@ -62,6 +62,8 @@ fn stream() -> StreamInfo {
     info.bytes_sent.set(6);
     *info.filter_chain_name.borrow_mut() = Some("fc".into());
     info.completed_after.set(Some(Duration::from_micros(51_586)));
+    *info.route_metadata.borrow_mut() = Some(Arc::new(metadata("rm", r#"{"k":"routeval"}"#)));
+    *info.virtual_host_metadata.borrow_mut() = Some(Arc::new(metadata("vm", r#"{"k":"hostval"}"#)));
     info.dynamic_metadata.borrow_mut().set("dm", structure(r#"{"k":"dval","list":[1,"two"]}"#));
     let object = |text: &str| Entry {
         object: Rc::new(StringObject(text.into())),
@@ -174,6 +176,8 @@ const PROXIED: &[(&str, &str, &str)] = &[
     ("METADATA(CLUSTER:cm:s):5", r#"{"a":"#, r#"{"a":"\"q\"","y":1}"#),
     ("METADATA(CLUSTER)", "-", "null"),
     ("METADATA(ROUTE:x)", "-", "null"),
+    ("METADATA(ROUTE:rm:k)", "routeval", r#""routeval""#),
+    ("METADATA(VIRTUAL_HOST:vm:k)", "hostval", r#""hostval""#),
     ("CLUSTER_METADATA(cm:n)", "3.5", "3.5"),
     ("CLUSTER_METADATA(cm:b)", "true", "true"),
     ("CLUSTER_METADATA(cm:z)", "-", "null"),

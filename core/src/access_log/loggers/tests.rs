@@ -26,7 +26,7 @@ fn stream(server: &TestServer) -> SharedStreamInfo {
 }
 
 fn passes(yaml: &str, context: &FormatContext<'_>, server: &TestServer) -> bool {
-    filter::passes(&read(yaml).unwrap(), context, &server.context.runtime.snapshot())
+    read(yaml).unwrap().passes(context, &server.context.runtime.snapshot())
 }
 
 #[derive(Default)]

@@ -1,6 +1,9 @@
-//! Metadata: `%DYNAMIC_METADATA(namespace:key:…)%` and the static metadata of clusters, hosts and listeners.
+//! Metadata: `%DYNAMIC_METADATA(namespace:key:…)%` and the static metadata of clusters, hosts, listeners,
+//! routes and virtual hosts.
 
-use crate::config::{Struct, Value};
+use std::{cell::RefCell, sync::Arc};
+
+use crate::config::{Metadata, Struct, Value};
 use crate::formatter::{Command, FormatContext, Operator, OperatorEntry, Output};
 use crate::metadata::lookup;
 
@@ -18,8 +21,8 @@ enum Source {
     Cluster,
     UpstreamHost,
     Listener,
-    /// Only requests have a route and a virtual host, and nothing notes them on a stream yet.
     Route,
+    VirtualHost,
 }
 
 /// One value of metadata.
@@ -38,7 +41,8 @@ fn any(command: &Command<'_>) -> Result<Box<dyn Operator>, String> {
         "CLUSTER" => Source::Cluster,
         "UPSTREAM_HOST" => Source::UpstreamHost,
         "LISTENER" => Source::Listener,
-        "ROUTE" | "VIRTUAL_HOST" => Source::Route,
+        "ROUTE" => Source::Route,
+        "VIRTUAL_HOST" => Source::VirtualHost,
         _ => {
             return Err(format!(
                 "{kind} is not supported type of metadata; known: DYNAMIC, CLUSTER, UPSTREAM_HOST, LISTENER, ROUTE, \
@@ -77,12 +81,17 @@ impl Operator for MetadataOperator {
                 self.value(host.as_ref().and_then(|host| host.metadata.namespace(&self.namespace)), out);
             }
             Source::Listener => self.value(cx.info.listener.metadata.namespace(&self.namespace), out),
-            Source::Route => {}
+            Source::Route => self.of(&cx.info.route_metadata, out),
+            Source::VirtualHost => self.of(&cx.info.virtual_host_metadata, out),
         }
     }
 }
 
 impl MetadataOperator {
+    fn of(&self, metadata: &RefCell<Option<Arc<Metadata>>>, out: &mut Output<'_>) {
+        self.value(metadata.borrow().as_ref().and_then(|metadata| metadata.namespace(&self.namespace)), out);
+    }
+
     fn value(&self, namespace: Option<&Struct>, out: &mut Output<'_>) {
         let Some(values) = namespace else { return };
         if self.path.is_empty() {
