@@ -72,7 +72,9 @@ impl<'a> RelayTraffic<'a> {
         is_connection: bool,
         early: usize,
     ) -> Self {
-        add(&downstream.info.upstream.wire_bytes_sent, early as u64);
+        if is_connection {
+            add(&downstream.info.upstream.wire_bytes_sent, early as u64);
+        }
         Self {
             downstream,
             cluster,
@@ -88,7 +90,9 @@ impl<'a> RelayTraffic<'a> {
 impl Accounting for RelayTraffic<'_> {
     fn downstream_read(&self, n: u64) {
         self.downstream.read(n);
-        add(&self.downstream.info.upstream.wire_bytes_sent, n);
+        if self.is_connection {
+            add(&self.downstream.info.upstream.wire_bytes_sent, n);
+        }
         add(&self.to_upstream, n);
     }
 
@@ -99,9 +103,9 @@ impl Accounting for RelayTraffic<'_> {
 
     fn upstream_read(&self, n: u64) {
         let info = self.downstream.info;
-        add(&info.upstream.wire_bytes_received, n);
         add(&info.bytes_sent, n);
         if self.is_connection {
+            add(&info.upstream.wire_bytes_received, n);
             self.cluster.upstream_cx_rx_bytes_total.add(n);
             self.last_read.set(n);
         }

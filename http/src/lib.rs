@@ -12,6 +12,7 @@ pub mod codec_stats;
 pub mod connection_header;
 pub mod downstream;
 pub mod filter;
+mod frames;
 pub mod grpc_timeout;
 pub mod h2_stream_io;
 pub mod head;

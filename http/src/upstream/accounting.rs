@@ -42,9 +42,10 @@ pub(super) struct ConnectionState {
     /// Where the far end of a hop says why it gave up.
     refusal: Option<RefusalNote>,
     received: Cell<u64>,
-    sent: Cell<u64>,
     /// Its part of `upstream_cx_rx_bytes_buffered`: as in Envoy, what was read last.
     last_read: Cell<u64>,
+    /// The request that all bytes belong to, where a connection carries one at a time.
+    carried: RefCell<Option<SharedStreamInfo>>,
     closed_remotely: Cell<bool>,
     /// When its last request ended.
     pub(super) idle_since: Cell<Instant>,
@@ -86,8 +87,8 @@ impl ConnectionState {
             expires: pool.settings.common.connection_lifetime().map(|lifetime| Instant::now() + lifetime),
             refusal: io.refusal_note(),
             received: Cell::new(0),
-            sent: Cell::new(0),
             last_read: Cell::new(0),
+            carried: RefCell::new(None),
             idle_since: Cell::new(Instant::now()),
             closed_remotely: Cell::new(false),
             active: Cell::new(0),
@@ -126,6 +127,9 @@ impl ConnectionState {
         self.received.set(self.received.get() + n);
         self.cluster.stats.upstream_cx_rx_bytes_total.add(n);
         self.set_last_read(n);
+        if let Some(info) = &*self.carried.borrow() {
+            info.upstream.wire_bytes_received.set(info.upstream.wire_bytes_received.get() + n);
+        }
     }
 
     fn set_last_read(&self, n: u64) {
@@ -142,8 +146,11 @@ impl ConnectionState {
     }
 
     pub(super) fn note_sent(&self, n: usize) {
-        self.sent.set(self.sent.get() + n as u64);
-        self.cluster.stats.upstream_cx_tx_bytes_total.add(n as u64);
+        let n = n as u64;
+        self.cluster.stats.upstream_cx_tx_bytes_total.add(n);
+        if let Some(info) = &*self.carried.borrow() {
+            info.upstream.wire_bytes_sent.set(info.upstream.wire_bytes_sent.get() + n);
+        }
     }
 
     pub(super) fn note_remote_close(&self) {
@@ -187,10 +194,9 @@ impl Drop for ConnectionState {
 /// A request on a connection.
 pub(super) struct StreamHold {
     pub(super) connection: Rc<ConnectionState>,
-    info: Option<SharedStreamInfo>,
+    pub(super) info: Option<SharedStreamInfo>,
     /// Whether request and answer were complete.
     complete: Cell<bool>,
-    sent_before: u64,
     received_before: u64,
     // Held for its drop.
     _breaker: ResourceHold,
@@ -222,15 +228,19 @@ impl StreamHold {
             connection: Rc::clone(connection),
             info: None,
             complete: Cell::new(false),
-            sent_before: connection.sent.get(),
             received_before: connection.received.get(),
             _breaker: requests.hold(),
         })
     }
 
     /// From now on, wire bytes are noted there.
-    pub(super) fn account_to(&mut self, info: SharedStreamInfo) {
-        self.info = Some(info);
+    pub(super) fn account_to(&mut self, info: &SharedStreamInfo) {
+        info.upstream.wire_bytes_sent.set(0);
+        info.upstream.wire_bytes_received.set(0);
+        self.info = Some(Rc::clone(info));
+        if self.connection.protocol == Protocol::Http1 {
+            *self.connection.carried.borrow_mut() = Some(Rc::clone(info));
+        }
     }
 
     /// Notes that request and answer are complete.
@@ -242,14 +252,6 @@ impl StreamHold {
     pub(super) fn received(&self) -> u64 {
         self.connection.received() - self.received_before
     }
-
-    /// Notes what the connection carried since the request began. True of connections with one request at a time.
-    pub(super) fn note_wire_bytes(&self) {
-        if let Some(info) = &self.info {
-            info.upstream.wire_bytes_sent.set(self.connection.sent.get() - self.sent_before);
-            info.upstream.wire_bytes_received.set(self.received());
-        }
-    }
 }
 
 impl Drop for StreamHold {
@@ -260,7 +262,7 @@ impl Drop for StreamHold {
         active.set(active.get() - 1);
         match self.connection.protocol {
             Protocol::Http1 => {
-                self.note_wire_bytes();
+                *self.connection.carried.borrow_mut() = None;
                 if !self.complete.get() {
                     // The connection is of no more use.
                     self.connection.note_ended_with_request();

@@ -28,8 +28,7 @@ pub(super) async fn send(
 ) -> Result<Response, StreamReset> {
     let headers_only = http_body::Body::is_end_stream(&body);
     let mut guard = Guard::new(hold);
-    let sent = place.send_request(request, headers_only).map_err(|reset| guard.fail(reset));
-    let (answer, stream) = sent?;
+    let (answer, stream) = place.send_request(request, headers_only, &mut guard)?;
     let mut upload = (!headers_only).then(|| Box::pin(Upload::new(stream, body)));
     let mut answer = pin!(answer);
     let outcome = poll_fn(|cx| {
@@ -62,8 +61,7 @@ pub(super) async fn tunnel(
 ) -> Result<Established, StreamReset> {
     let Encoded { request, upgrade } = encode(head)?;
     let mut guard = Guard::new(hold);
-    let sent = place.send_request(request, false).map_err(|reset| guard.fail(reset));
-    let (answer, mut stream) = sent?;
+    let (answer, mut stream) = place.send_request(request, false, &mut guard)?;
     let mut answer = answer.await.map_err(|error| guard.fail((&error).into()))?;
     if !answer.status().is_success() {
         // Nothing follows from this side.

@@ -15,16 +15,24 @@ use underpass_core::{
 };
 
 use super::accounting::ConnectionState;
+use crate::frames::FrameMeter;
 
 /// The bytes of an upstream connection; what passes is counted, and who ended it is noted.
 pub(super) struct Metered {
     io: BoxIo,
     connection: Rc<ConnectionState>,
+    /// What looks at the frames, where there are any.
+    frames: Option<Rc<FrameMeter>>,
 }
 
 impl Metered {
     pub(super) fn new(io: BoxIo, connection: Rc<ConnectionState>) -> Self {
-        Self { io, connection }
+        Self { io, connection, frames: None }
+    }
+
+    /// One whose frames are looked at.
+    pub(super) fn with_frames(io: BoxIo, connection: Rc<ConnectionState>, frames: Rc<FrameMeter>) -> Self {
+        Self { io, connection, frames: Some(frames) }
     }
 
     fn note_read(&self, read: &io::Result<usize>) {
@@ -54,6 +62,9 @@ impl AsyncRead for Metered {
         let result = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
         if room > 0 {
             let n = buf.filled().len() - before;
+            if let Some(frames) = &self.frames {
+                frames.note_received(&buf.filled()[before..]);
+            }
             self.note_read(&result.as_ref().map(|()| n).map_err(|error| error.kind().into()));
         }
         Poll::Ready(result)
@@ -64,6 +75,9 @@ impl AsyncWrite for Metered {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, buf);
         self.note_write(&written);
+        if let (Some(frames), Poll::Ready(Ok(n))) = (&self.frames, &written) {
+            frames.note_sent(&buf[..*n]);
+        }
         written
     }
 
@@ -74,6 +88,14 @@ impl AsyncWrite for Metered {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
         self.note_write(&written);
+        if let (Some(frames), Poll::Ready(Ok(n))) = (&self.frames, &written) {
+            let mut rest = *n;
+            for buf in bufs {
+                let taken = rest.min(buf.len());
+                frames.note_sent(&buf[..taken]);
+                rest -= taken;
+            }
+        }
         written
     }
 

@@ -18,7 +18,6 @@ use super::{
     accounting::{ConnectionState, PendingHold, StreamHold},
     http1::{self, Http1Client},
     http2::{self, Http2Client, Http2Place},
-    metered::Metered,
     pools::PoolRequest,
     protocol::Protocol,
     stream::{Place, PooledStream},
@@ -254,7 +253,6 @@ impl Pool {
                 Some(())
             }
             Protocol::Http2 => {
-                let io = Metered::new(io, Rc::clone(&state));
                 let client = http2::open(io, state, self).await.ok();
                 client.map(|client| {
                     self.http2.borrow_mut().push(Rc::clone(&client));

@@ -117,7 +117,7 @@ impl PooledStream {
         upstream.connection_id.set(Some(connection.connection_id));
         upstream.connection_ids_attempted.borrow_mut().push(connection.connection_id);
         upstream.protocol.set(Some(connection.protocol.name()));
-        self.hold.account_to(Rc::clone(info));
+        self.hold.account_to(info);
     }
 
     /// Sends a request and waits for the head of the answer. Dropping the future, or the answer's body before its end,

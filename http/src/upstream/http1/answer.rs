@@ -79,9 +79,6 @@ impl Http1Answer {
             },
             Exchange::Over => return Poll::Ready(None),
         };
-        if let Some(hold) = &self.hold {
-            hold.note_wire_bytes();
-        }
         match decoded {
             Ok(Piece::Data(data)) => Poll::Ready(Some(Ok(Frame::data(data)))),
             Ok(Piece::End(trailers)) => {

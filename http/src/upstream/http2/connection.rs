@@ -17,8 +17,11 @@ use h2::{
 };
 use http::Request;
 use tokio::time::{Instant, Sleep, sleep_until};
+use underpass_core::io::BoxIo;
 
+use super::guard::Guard;
 use crate::{
+    frames::FrameMeter,
     protocol_options::ClusterProtocolOptions,
     reset::{ResetReason, StreamReset},
     upstream::{accounting::ConnectionState, keepalive::Pings, metered::Metered, pool::Pool},
@@ -33,6 +36,7 @@ pub(in crate::upstream) struct Http2Client {
     /// How long it may be without streams before a ping goes ahead of the next one.
     idle_interval: Option<Duration>,
     wants_ping: Cell<bool>,
+    pub(super) frames: Rc<FrameMeter>,
     pub(in crate::upstream) connection: Rc<ConnectionState>,
 }
 
@@ -84,28 +88,34 @@ impl Http2Place {
         &mut self,
         request: Request<()>,
         headers_only: bool,
+        guard: &mut Guard,
     ) -> Result<(ResponseFuture, SendStream<Bytes>), StreamReset> {
         let sent = self.sender.send_request(request, headers_only);
+        if let Ok((answer, _)) = &sent {
+            guard.watch_frames(&self.client.frames, answer.stream_id().as_u32());
+        }
         sent.map_err(|error| {
-            if error.is_io() || error.reason().is_some() {
+            guard.fail(if error.is_io() || error.reason().is_some() {
                 (&error).into()
             } else {
                 // The request is none that HTTP/2 could carry.
                 ResetReason::LocalReset.into()
-            }
+            })
         })
     }
 }
 
 /// Speaks HTTP/2 on a connection that was just opened.
 pub(in crate::upstream) async fn open(
-    io: Metered,
+    io: BoxIo,
     connection: Rc<ConnectionState>,
     pool: &Rc<Pool>,
 ) -> Result<Rc<Http2Client>, h2::Error> {
     let (common, settings) = (&pool.settings.common, &pool.settings.http2);
     let limit = usize::try_from(settings.max_concurrent_streams).unwrap_or(usize::MAX);
     let headers = u32::try_from(common.max_response_headers_bytes).unwrap_or(u32::MAX);
+    let frames = Rc::new(FrameMeter::new(connection.codec_stats.http2()));
+    let io = Metered::with_frames(io, Rc::clone(&connection), Rc::clone(&frames));
     let mut builder = Builder::new();
     builder
         .enable_push(false)
@@ -124,6 +134,7 @@ pub(in crate::upstream) async fn open(
         limit: Cell::new(limit),
         idle_interval: settings.keepalive.as_ref().and_then(|keepalive| keepalive.connection_idle_interval),
         wants_ping: Cell::new(false),
+        frames,
         connection,
     });
     let driver = Driver::new(connection_driver, Rc::clone(&client), &pool.settings);
@@ -153,10 +164,11 @@ impl Driver {
     async fn run(mut self) {
         let mut timer = self.deadline().map(|deadline| Box::pin(sleep_until(deadline)));
         let end = poll_fn(|cx| {
-            if let Poll::Ready(end) = Pin::new(&mut self.h2).poll(cx) {
+            let turn = Pin::new(&mut self.h2).poll(cx);
+            self.look_at_peer(cx);
+            if let Poll::Ready(end) = turn {
                 return Poll::Ready(Some(end));
             }
-            self.look_at_peer(cx);
             self.look_at_time(&mut timer, cx);
             if let Some(pings) = &mut self.pings
                 && pings.poll_timeout(self.client.wants_ping.take(), cx).is_ready()
@@ -168,12 +180,10 @@ impl Driver {
         })
         .await;
         let connection = &self.client.connection;
-        match end {
-            Some(Err(error)) if error.is_library() => {
-                connection.note_protocol_error();
-            }
-            _ if connection.active() > 0 => connection.note_ended_with_request(),
-            _ => {}
+        if let Some(Err(error)) = end
+            && error.is_library()
+        {
+            connection.note_protocol_error();
         }
         self.client.drain();
     }
@@ -189,8 +199,10 @@ impl Driver {
             None => return,
         };
         if leaving {
-            // GOAWAY: streams that are open go on (RFC 9113, 6.8).
-            client.connection.cluster.stats.upstream_cx_close_notify.inc();
+            // GOAWAY: streams that are open go on (RFC 9113, 6.8). Or the connection is over.
+            if client.frames.goaway_received() {
+                client.connection.cluster.stats.upstream_cx_close_notify.inc();
+            }
             client.drain();
         } else if client.limit.replace(allowed) < allowed
             && let Some(pool) = client.connection.pool()

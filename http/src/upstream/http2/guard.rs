@@ -1,8 +1,11 @@
 //! Counting how streams end.
 
+use std::rc::Rc;
+
 use tokio::task::JoinHandle;
 
 use crate::{
+    frames::FrameMeter,
     reset::{ResetReason, StreamGuard, StreamReset},
     upstream::accounting::StreamHold,
 };
@@ -12,12 +15,22 @@ pub(super) struct Guard {
     hold: StreamHold,
     /// The task that sends the request's body, if there is one.
     upload: Option<JoinHandle<()>>,
+    /// Where its frames are noted.
+    frames: Option<(Rc<FrameMeter>, u32)>,
     ended: bool,
 }
 
 impl Guard {
     pub(super) fn new(hold: StreamHold) -> Self {
-        Self { hold, upload: None, ended: false }
+        Self { hold, upload: None, frames: None, ended: false }
+    }
+
+    /// From now on the stream's frames are noted, if somebody wants to know.
+    pub(super) fn watch_frames(&mut self, frames: &Rc<FrameMeter>, stream: u32) {
+        if let Some(info) = &self.hold.info {
+            frames.watch(stream, info);
+            self.frames = Some((Rc::clone(frames), stream));
+        }
     }
 
     /// From now on a task sends the rest of the request.
@@ -29,7 +42,7 @@ impl Guard {
     pub(super) fn fail(&mut self, reset: StreamReset) -> StreamReset {
         self.ended = true;
         let connection = &self.hold.connection;
-        let (stats, codec) = (&connection.cluster.stats, connection.codec_stats.http2());
+        let stats = &connection.cluster.stats;
         match reset.reason {
             ResetReason::ConnectionTermination
             | ResetReason::LocalConnectionFailure
@@ -38,16 +51,8 @@ impl Guard {
                 stats.upstream_rq_pending_failure_eject.inc();
                 return connection.ended_with_request(reset.reason);
             }
-            ResetReason::LocalReset => {
-                stats.upstream_rq_tx_reset.inc();
-                codec.tx_reset.inc();
-            }
-            ResetReason::ProtocolError => stats.upstream_rq_tx_reset.inc(),
-            ResetReason::RemoteReset => {
-                stats.upstream_rq_rx_reset.inc();
-                codec.rx_reset.inc();
-            }
-            ResetReason::RemoteRefusedStreamReset | ResetReason::ConnectError => codec.rx_reset.inc(),
+            ResetReason::LocalReset | ResetReason::ProtocolError => stats.upstream_rq_tx_reset.inc(),
+            ResetReason::RemoteReset => stats.upstream_rq_rx_reset.inc(),
             _ => {}
         }
         reset
@@ -78,6 +83,9 @@ impl Drop for Guard {
         }
         if let Some(upload) = &self.upload {
             upload.abort();
+        }
+        if let Some((frames, stream)) = &self.frames {
+            frames.forget(*stream);
         }
     }
 }
