@@ -282,7 +282,9 @@ impl RequestHandler for Handler {
 
     fn poll_closing(&self, cx: &mut Context<'_>) -> Poll<Closing> {
         self.0.poll_deadlines(cx);
-        self.0.poll_listener_drain(cx);
+        if self.0.http2.get() != Some(false) {
+            self.0.poll_listener_drain(cx);
+        }
         if self.0.closes_now.get() {
             return Poll::Ready(Closing::Now);
         }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use underpass_core::{
     access_log::AccessLogs,
     build_context::{BuildContext, BuildError},
-    runtime::{RuntimeSnapshot, CONNECT_HALF_CLOSE},
+    runtime::{CONNECT_HALF_CLOSE, RuntimeSnapshot},
     stats::Counter,
 };
 use underpass_http::{
