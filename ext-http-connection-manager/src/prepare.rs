@@ -34,6 +34,9 @@ impl Exchange {
         if path != PathAction::Continue {
             return Err(self.path_answer(stream, path));
         }
+        if settings.scheme_matches_upstream {
+            stream.match_scheme_to_upstream();
+        }
         let mut head = stream.request_mut();
         settings.host_normalization.apply(&mut head, &stream.info.addresses.borrow().local);
         settings.request_headers.apply(&mut head, &stream.info, settings.routes.internal_only_headers());

@@ -42,6 +42,7 @@ pub(crate) struct Settings {
     pub(crate) request_headers: RequestHeaders,
     pub(crate) response_headers: ResponseHeaders,
     pub(crate) local_replies: Option<Arc<LocalReplies>>,
+    pub(crate) scheme_matches_upstream: bool,
     pub(crate) stream_idle_timeout: Option<Duration>,
     pub(crate) request_timeout: Option<Duration>,
     pub(crate) request_headers_timeout: Option<Duration>,
@@ -85,6 +86,7 @@ impl Settings {
             host_normalization: HostNormalization::new(config),
             response_headers: ResponseHeaders::build(config, &request_headers, context)?,
             request_headers,
+            scheme_matches_upstream: config.scheme_header_transformation.match_upstream,
             local_replies: LocalReplies::build(
                 &config.local_reply_config,
                 &path.field("local_reply_config"),

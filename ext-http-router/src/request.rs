@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, uri::Scheme};
 use underpass_core::{
     cluster::{Cluster, ClusterInfo, Host},
     response_flags::ResponseFlag,
@@ -154,6 +154,11 @@ impl Request {
         let stream = &self.stream;
         let mut head = stream.request_mut();
         self.write_attempt(&mut head.headers);
+        if stream.scheme_matches_upstream() {
+            let transport = &self.cluster.info().transport_socket;
+            let secure = transport.as_ref().is_some_and(|transport| transport.is_secure());
+            head.scheme = if secure { Scheme::HTTPS } else { Scheme::HTTP };
+        }
         // Header values may be made of what is known of the stream, so nobody may hold it.
         self.route.finalize_request(&mut head, &stream.info, !self.settings.suppress_envoy_headers);
     }

@@ -40,6 +40,7 @@ pub struct HttpStream {
     routes: RefCell<Option<Arc<RouteTable>>>,
     /// The route, once somebody has asked for it.
     route: RefCell<RouteCache>,
+    scheme_matches_upstream: Cell<bool>,
     /// What this proxy's own answers look like.
     local_replies: RefCell<Option<Arc<LocalReplies>>>,
     /// What decides between routes where chance does; the same for the stream's whole life.
@@ -67,6 +68,7 @@ impl HttpStream {
             close_after_answer: Cell::default(),
             routes: RefCell::default(),
             route: RefCell::default(),
+            scheme_matches_upstream: Cell::default(),
             local_replies: RefCell::default(),
             random: fastrand::u64(..),
         }
@@ -146,6 +148,16 @@ impl HttpStream {
     /// What all levels of the route say to a filter, from the least specific one to the most specific one.
     pub fn route_configs<T: Any + Send + Sync>(&self, filter: &str) -> Vec<Arc<T>> {
         self.route().map_or_else(Vec::new, |route| route.filter_configs.all(filter).collect())
+    }
+
+    /// For the connection manager: upstream, the request's scheme tells whether that connection is encrypted.
+    pub fn match_scheme_to_upstream(&self) {
+        self.scheme_matches_upstream.set(true);
+    }
+
+    /// Whether the router has to set the scheme to what the upstream connection is.
+    pub fn scheme_matches_upstream(&self) -> bool {
+        self.scheme_matches_upstream.get()
     }
 
     /// For the connection manager: what this proxy's own answers to the request look like.
