@@ -86,12 +86,11 @@ impl EnvoyInternal {
         listener.accept(server, context.address.clone());
 
         listener_looks_at_it().await;
-        if is_closed(&mut client).await && client.unread() == 0 {
+        if is_closed(&mut client).await && !was_of_use(&client) {
             return Err(immediate(context.address, Errno::INVAL.into()));
         }
         let connected = client.connected().await.is_ok() && !closes_soon_after(&mut client, hops).await;
-        // A listener that answers and closes at once has been connected to.
-        if !connected && client.unread() == 0 {
+        if !connected && !was_of_use(&client) {
             return Err(ConnectError::Delayed(Errno::INVAL.into()));
         }
         Ok(ConnectedSocket {
@@ -120,6 +119,12 @@ async fn listener_looks_at_it() {
         Poll::Pending
     })
     .await;
+}
+
+/// Whether the listener has answered, or has asked a proxy for a tunnel: if it closes after that, however soon, it has been
+/// connected to.
+fn was_of_use(client: &UserSpaceSocket) -> bool {
+    client.unread() > 0 || client.refusal_note().is_some_and(|note| note.was_asked())
 }
 
 async fn is_closed(client: &mut UserSpaceSocket) -> bool {

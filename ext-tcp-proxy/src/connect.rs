@@ -7,7 +7,7 @@ use underpass_core::{
     cluster::{LoadBalancerContext, PoolFailure, PoolFailureReason},
     response_flags::ResponseFlag,
     stream_info::{SharedStreamInfo, StreamInfo},
-    user_space_socket::Refusal,
+    user_space_socket::{Refusal, RefusalNote},
     worker::Worker,
 };
 
@@ -49,10 +49,11 @@ pub(crate) async fn connect(
     settings: &Settings,
     worker: &Rc<Worker>,
     info: &SharedStreamInfo,
+    hop: Option<&RefusalNote>,
 ) -> Result<Upstream, (GivenUp, Option<Refusal>)> {
     let mut waits = settings.backoff.map(Backoff::waits);
     loop {
-        match attempt(settings, worker, info).await {
+        match attempt(settings, worker, info, hop).await {
             Ok(connection) => return Ok(connection),
             Err(Failure::Final(why, refusal)) => return Err((why, refusal)),
             Err(Failure::ThisTime) => {}
@@ -74,6 +75,7 @@ async fn attempt(
     settings: &Settings,
     worker: &Rc<Worker>,
     info: &SharedStreamInfo,
+    hop: Option<&RefusalNote>,
 ) -> Result<Upstream, Failure> {
     let route = settings.routes.pick(info);
     let Some(cluster) = worker.cluster_manager().and_then(|clusters| clusters.cluster(&route.cluster)) else {
@@ -91,7 +93,7 @@ async fn attempt(
     let attempts = info.upstream.attempts.get() + 1;
     info.upstream.attempts.set(attempts);
     let started = Instant::now();
-    let attempt = Attempt { worker, cluster: &cluster, context: &context, info };
+    let attempt = Attempt { worker, cluster: &cluster, context: &context, info, hop };
     let failure = match settings.upstream(info).open(attempt).await {
         Ok(upstream) => {
             info.upstream.connect_started.set(Some(started));

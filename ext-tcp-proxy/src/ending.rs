@@ -35,6 +35,15 @@ impl Unconnected {
     }
 }
 
+/// Tells the hop before this one that a proxy is being asked for a tunnel behind the next one.
+pub(crate) fn pass_on_asking(next: Option<RefusalNote>, downstream: &BoxIo) {
+    if let (Some(next), Some(note)) = (next, downstream.refusal_note())
+        && next.was_asked()
+    {
+        note.ask();
+    }
+}
+
 /// Tells the hop before this one that a tunnel was refused.
 pub(crate) fn pass_on_refusal(refusal: Option<&Refusal>, downstream: &BoxIo) {
     if let (Some(refusal), Some(note)) = (refusal, downstream.refusal_note()) {

@@ -103,6 +103,7 @@ impl<'a> Session<'a> {
                 return Err(ending::unconnected(why, info, &settings.stats));
             }
         };
+        ending::pass_on_asking(upstream.io.refusal_note(), &self.downstream);
         *info.upstream.filter_state.borrow_mut() = info.filter_state.borrow().shared_with_upstream();
         settings.log.connected(info);
         reads_begin().await;
@@ -138,6 +139,7 @@ impl<'a> Session<'a> {
         let limit = settings.early_data_limit.or_else(legacy_limit);
         let mut early = EarlyData::new(limit, settings.notices_reset_while_connecting);
         let time_up = time_up(self.idle_timeout, self.deadline);
+        let hop = downstream.refusal_note();
         let connecting = async {
             if settings.connects_on_data {
                 early.first_byte(downstream, traffic).await.map_err(Unconnected::ClientGone)?;
@@ -145,7 +147,7 @@ impl<'a> Session<'a> {
             let started = Instant::now();
             let outcome = tokio::select! {
                 biased;
-                outcome = connect::connect(settings, worker, info) => {
+                outcome = connect::connect(settings, worker, info, hop.as_ref()) => {
                     outcome.map_err(|(why, refusal)| Unconnected::GivenUp(why, refusal))
                 }
                 error = early.until_gone(downstream, traffic) => Err(Unconnected::ClientGone(error)),

@@ -7,7 +7,7 @@ use underpass_core::{
     connection::BoxFuture,
     io::BoxIo,
     stream_info::SharedStreamInfo,
-    user_space_socket::Refusal,
+    user_space_socket::{Refusal, RefusalNote},
     worker::Worker,
 };
 
@@ -26,6 +26,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) cluster: &'a Rc<dyn Cluster>,
     pub(crate) context: &'a LoadBalancerContext<'a>,
     pub(crate) info: &'a SharedStreamInfo,
+    /// Where the hop before this one learns of a tunnel, if the client comes through one.
+    pub(crate) hop: Option<&'a RefusalNote>,
 }
 
 /// A way that is open.

@@ -30,7 +30,7 @@ fn every_feature_of_the_page_is_looked_at_here() {
         "internal_upstream_request_metadata",
         "notice_reset_while_connecting",
         "proxy_protocol_without_addresses",
-        // The tunnels' are in tests/tunnelling.rs.
+        // The tunnels' are in tests/tunnelling.rs and tests/get_in_connect.rs.
         "tunnel_any_success",
         "tunnel_half_close",
         "tunnel_refusal_status",

@@ -5,7 +5,10 @@
 //! user-space socket share a note: the listener's side leaves the refusal there before it closes, and the client's side, a
 //! pool for example, reads it when the connection is gone. A `tcp_proxy` in between copies it to the hop before.
 
-use std::{cell::OnceCell, rc::Rc};
+use std::{
+    cell::{Cell, OnceCell},
+    rc::Rc,
+};
 
 /// What a proxy answered instead of opening a tunnel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,16 +21,33 @@ pub struct Refusal {
 
 /// A place for one [`Refusal`], shared by both ends of a hop.
 #[derive(Debug, Clone, Default)]
-pub struct RefusalNote(Rc<OnceCell<Refusal>>);
+pub struct RefusalNote(Rc<Note>);
+
+#[derive(Debug, Default)]
+struct Note {
+    asked: Cell<bool>,
+    refusal: OnceCell<Refusal>,
+}
 
 impl RefusalNote {
+    /// A proxy was connected to and is being asked for a tunnel. From now on the hop counts as connected, however soon the
+    /// answer comes: in Envoy it comes in a later turn of the event loop than the one in which the hop is connected.
+    pub fn ask(&self) {
+        self.0.asked.set(true);
+    }
+
+    /// Whether a proxy was asked.
+    pub fn was_asked(&self) -> bool {
+        self.0.asked.get()
+    }
+
     /// Leaves a refusal; the first one counts.
     pub fn leave(&self, refusal: Refusal) {
-        let _ = self.0.set(refusal);
+        let _ = self.0.refusal.set(refusal);
     }
 
     /// What was left.
     pub fn get(&self) -> Option<&Refusal> {
-        self.0.get()
+        self.0.refusal.get()
     }
 }

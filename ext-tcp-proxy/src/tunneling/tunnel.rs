@@ -88,7 +88,7 @@ impl Tunnel {
     }
 
     async fn open_one(&self, attempt: Attempt<'_>) -> Result<Upstream, OpenFailure> {
-        let Attempt { worker, cluster, context, info } = attempt;
+        let Attempt { worker, cluster, context, info, hop } = attempt;
         let failed = |reason| PoolFailure { reason, transport_failure_reason: None, host: None };
         // As Envoy's tcp_proxy does before it asks a pool, although a stream may need no connection of its own.
         if !cluster.info().circuit_breakers.of(context.high_priority).connections.has_room() {
@@ -99,6 +99,9 @@ impl Tunnel {
         let request = PoolRequest { downstream: Some(Rc::clone(info)), ..PoolRequest::default() };
         let mut place = acquire(worker, cluster, &host, &request).await?;
         place.note(info);
+        if let Some(hop) = hop {
+            hop.ask();
+        }
         info.upstream.hosts_attempted.borrow_mut().push(host);
         // The tunnel's protocol is not that of the client's bytes.
         info.upstream.protocol.set(None);
