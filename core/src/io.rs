@@ -4,12 +4,14 @@
 //! without taking them, handing over owned [`Bytes`] without a copy, lending the kernel socket below, aborting. Each is
 //! a method with a default, so that a wrapper implements what it can and refuses the rest by saying nothing.
 
+mod abort_watch;
 mod look_ahead;
 mod prefixed;
 mod refuse;
 mod tcp;
 mod unix;
 
+pub use abort_watch::AbortWatch;
 pub use look_ahead::LookAhead;
 pub use prefixed::Prefixed;
 pub use refuse::refuse;

@@ -19,7 +19,8 @@
 //!   unread data gets its answer through. (Envoy drops it.)
 //! - A side that is not read, because the other one does not take bytes, is not looked at either: its reset goes
 //!   unnoticed until the other one takes some, or until the idle timeout. A downstream that can tell without being read is
-//!   an exception ([`Io::poll_aborted`](crate::io::Io::poll_aborted)): a stream of HTTP/2, a user-space socket.
+//!   an exception ([`Io::poll_aborted`](crate::io::Io::poll_aborted)): a stream of HTTP/2, a user-space socket; and a kernel
+//!   socket, if that is asked for ([`RelayOptions::watch_aborts`]).
 //! - A TCP peer that resets after its FIN, with nothing to be written to it, goes unnoticed until the idle timeout. A
 //!   user-space peer that is closed after its half-close is noticed at once and is a failure (Envoy: `UR`).
 //!

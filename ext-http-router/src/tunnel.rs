@@ -168,6 +168,7 @@ async fn pump(
     let options = RelayOptions {
         downstream_buffer_limit: stream.connection.buffer_limit,
         upstream_buffer_limit: cluster.buffer_limit,
+        watch_aborts: true,
         pool: (*worker.slots().get_or_insert_with(BufferPool::new)).clone(),
         ..RelayOptions::default()
     };

@@ -8,7 +8,6 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use underpass_core::{
-    cluster::ClusterInfo,
     connection::{Connection, ConnectionError},
     io::{BoxIo, refuse},
     relay::{BufferPool, RelayOptions, relay},
@@ -110,7 +109,7 @@ impl<'a> Session<'a> {
         let cluster = Arc::clone(&upstream.cluster);
         let traffic =
             RelayTraffic::new(&self.traffic, &cluster.stats, upstream.lease.is_some(), early_data.len());
-        let options = self.relay_options(&cluster, early_data);
+        let options = self.relay_options(&upstream, early_data);
         if let Some(for_client) = upstream.for_client.take() {
             self.downstream = for_client.wrap(self.downstream);
         }
@@ -121,12 +120,14 @@ impl<'a> Session<'a> {
         ending::relayed(end, info, &settings.stats, &mut self.downstream, upstream)
     }
 
-    fn relay_options(&self, cluster: &ClusterInfo, early_data: Bytes) -> RelayOptions {
+    fn relay_options(&self, upstream: &Upstream, early_data: Bytes) -> RelayOptions {
         RelayOptions {
             downstream_buffer_limit: self.downstream_buffer_limit,
-            upstream_buffer_limit: cluster.buffer_limit,
+            upstream_buffer_limit: upstream.cluster.buffer_limit,
             idle_timeout: self.idle_timeout,
             deadline: self.deadline,
+            // The stream of a tunnel takes its share of a connection that others use, too.
+            watch_aborts: upstream.lease.is_none(),
             early_data,
             pool: (*self.worker.slots().get_or_insert_with(BufferPool::new)).clone(),
         }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::direction::{Direction, Failure, Surroundings};
 use super::{Accounting, BufferPool, Operation, RelayEnd, RelayOptions, Side};
-use crate::io::{BoxIo, Io};
+use crate::io::{AbortWatch, BoxIo, Io};
 
 pin_project! {
     /// A running relay; see [`relay`](super::relay). Dropping it stops it and leaves the streams to the caller.
@@ -34,6 +34,9 @@ struct Pump<'a> {
     to_downstream: Direction,
     first_ended: Option<Side>,
     flushing_upstream: bool,
+    watch_aborts: bool,
+    /// Boxed, since few relays come to need it.
+    abort_watch: Option<Box<AbortWatch>>,
     /// Boxed, since few relays come to need it and all of them would carry it.
     last_words: Option<Box<LastWords>>,
 }
@@ -72,6 +75,8 @@ impl<'a> Relay<'a> {
             to_downstream: Direction::new(Side::Upstream, options.downstream_buffer_limit, Bytes::new()),
             first_ended: None,
             flushing_upstream: false,
+            watch_aborts: options.watch_aborts,
+            abort_watch: None,
             last_words: None,
         };
         Self { pump, timer: limits.next().map(tokio::time::sleep_until), limits }
@@ -161,7 +166,7 @@ impl Pump<'_> {
             return Poll::Ready(RelayEnd::Finished { first });
         }
         // What it sent before is not worth a host's connection: whoever is blocked by it could stay so for long.
-        if self.to_upstream.is_paused() && self.downstream.poll_aborted(cx).is_ready() {
+        if self.to_upstream.is_paused() && self.poll_aborted(cx).is_ready() {
             return Poll::Ready(reset_by(Side::Downstream).into_end(false));
         }
         for side in [Side::Downstream, Side::Upstream] {
@@ -171,6 +176,13 @@ impl Pump<'_> {
         }
         self.note_flush();
         Poll::Pending
+    }
+
+    fn poll_aborted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.watch_aborts {
+            return self.abort_watch.get_or_insert_default().poll(self.downstream, cx);
+        }
+        self.downstream.poll_aborted(cx)
     }
 
     /// Ends the relay, unless it is an upstream that takes no more bytes but may have sent some.

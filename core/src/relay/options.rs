@@ -18,6 +18,9 @@ pub struct RelayOptions {
     pub idle_timeout: Option<Duration>,
     /// End at this moment.
     pub deadline: Option<Instant>,
+    /// Whether a downstream on a kernel socket is watched while it is not read, so that its reset is noticed although the
+    /// upstream takes nothing. It takes a descriptor where that happens.
+    pub watch_aborts: bool,
     /// Bytes that the caller has already read (and counted) from downstream; they go upstream first.
     pub early_data: Bytes,
     /// Where buffers come from and go back to; the worker's pool.
@@ -34,6 +37,7 @@ impl Default for RelayOptions {
             upstream_buffer_limit: DEFAULT_BUFFER_LIMIT,
             idle_timeout: None,
             deadline: None,
+            watch_aborts: false,
             early_data: Bytes::new(),
             pool: BufferPool::default(),
         }

@@ -19,7 +19,7 @@ use bytes::BytesMut;
 use http::{HeaderMap, Response, Version, header};
 use http_body::{Body as _, Frame};
 use tokio::io::{AsyncReadExt, AsyncWrite};
-use underpass_core::io::{BoxIo, Prefixed};
+use underpass_core::io::{AbortWatch, BoxIo, Prefixed};
 
 use self::{
     body::{BodySender, Decoded, Decoder},
@@ -41,8 +41,15 @@ pub(super) async fn serve<H: RequestHandler>(
     options: &ServerOptions,
     handler: &H,
 ) {
-    let mut connection =
-        Connection { io, read, write: WriteBuffer::default(), ended: false, options, handler };
+    let mut connection = Connection {
+        io,
+        read,
+        write: WriteBuffer::default(),
+        ended: false,
+        unread: AbortWatch::default(),
+        options,
+        handler,
+    };
     let mut heads = HeadReader::default();
     loop {
         match connection.serve_one(&mut heads).await {
@@ -69,6 +76,8 @@ struct Connection<'a, H> {
     write: WriteBuffer,
     /// The client has ended its side.
     ended: bool,
+    /// Watches the client while what it sends is not read.
+    unread: AbortWatch,
     options: &'a ServerOptions,
     handler: &'a H,
 }
@@ -378,7 +387,7 @@ impl<H: RequestHandler> Connection<'_, H> {
                         break;
                     }
                     if sender.poll_room(cx, self.options.buffer_limit).is_pending() {
-                        return Poll::Pending;
+                        return self.unread.poll(&mut self.io, cx).map(|()| Broken::Gone);
                     }
                     match incoming.decoder.decode(&mut self.read) {
                         Err(_) => return Poll::Ready(Broken::Framing),
@@ -395,8 +404,11 @@ impl<H: RequestHandler> Connection<'_, H> {
                     }
                 }
             }
-            if self.read.len() >= READ_AHEAD || self.ended && self.keeps_end(incoming) {
+            if self.ended && self.keeps_end(incoming) {
                 return Poll::Pending;
+            }
+            if self.read.len() >= READ_AHEAD {
+                return self.unread.poll(&mut self.io, cx).map(|()| Broken::Gone);
             }
             match ready!(self.poll_read(cx)) {
                 Ok(n) if n > 0 => {}
