@@ -50,6 +50,18 @@ impl Example {
     }
 }
 
+/// The configurations of `examples/configs/tunnelling`: names of files, and texts.
+pub fn tunnelling() -> Vec<(String, String)> {
+    let entries = fs::read_dir(directory().join("tunnelling")).expect("the folder is there");
+    let paths = entries.map(|entry| entry.expect("the folder can be read").path());
+    let yaml = paths.filter(|path| path.extension().is_some_and(|it| it == "yaml"));
+    let text = |path: PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        (name, fs::read_to_string(path).expect("the example is there"))
+    };
+    yaml.map(text).collect()
+}
+
 /// The names of the files that are there.
 pub fn files() -> BTreeSet<String> {
     let entries = fs::read_dir(directory()).expect("the folder is there");

@@ -7,6 +7,7 @@ use underpass_tests::{
     Origin, Proxy, Start,
     client::ask,
     example::{self, Example},
+    http_client,
 };
 
 #[test]
@@ -27,6 +28,52 @@ fn every_example_validates() {
             String::from_utf8_lossy(&output.stderr)
         );
     }
+}
+
+/// The text of an example about tunnels, with other ports; those that the example listens on are of the kernel's choice.
+fn tunnelling_example(name: &str, ports: &[(u16, u16)]) -> String {
+    let examples = example::tunnelling();
+    let (_, text) = examples.into_iter().find(|(file, _)| file == name).unwrap();
+    let admin = text.lines().take_while(|line| !line.starts_with("admin:")).count();
+    // The test brings its own `admin`.
+    let lines = text.lines().enumerate().filter(|(at, _)| *at != admin && *at != admin + 1);
+    let text: String = lines.map(|(_, line)| format!("{line}\n")).collect();
+    ports.iter().fold(text, |text, (from, to)| {
+        text.replace(&format!("port_value: {from} }}"), &format!("port_value: {to} }}"))
+    })
+}
+
+#[test]
+fn every_example_about_tunnels_validates() {
+    for (file, text) in example::tunnelling() {
+        let output = Start::new(text).arguments(["--mode", "validate"]).run();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{file}: {said}");
+    }
+}
+
+#[test]
+fn pairs_of_tunnels_carry_bytes() {
+    let origin = Origin::echo();
+    for kind in ["http1_connect", "http2_connect", "http2_post"] {
+        let right =
+            tunnelling_example(&format!("terminate_{kind}.yaml"), &[(10001, 0), (10002, origin.port())]);
+        let right = Proxy::start(right);
+        let proxy = right.listener("terminator").port();
+        let left = tunnelling_example(&format!("encapsulate_in_{kind}.yaml"), &[(10000, 0), (10001, proxy)]);
+        let left = Proxy::start(left);
+        assert_eq!(ask(&mut left.connect("entry"), "hello"), "hello", "{kind}");
+    }
+}
+
+#[test]
+fn pair_of_tunnels_carries_requests() {
+    let right = Proxy::start(tunnelling_example("terminate_http_in_http2_connect.yaml", &[(10001, 0)]));
+    let proxy = right.listener("terminator").port();
+    let left = tunnelling_example("encapsulate_http_in_http2_connect.yaml", &[(10000, 0), (10001, proxy)]);
+    let left = Proxy::start(left);
+    let reply = http_client::get(left.listener("ingress"), "/");
+    assert_eq!((reply.status, reply.text().as_str()), (200, "Hello from inside the tunnel!\n"));
 }
 
 /// Starts an example in front of an echo server and sends five bytes through it.

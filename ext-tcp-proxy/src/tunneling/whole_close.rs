@@ -22,6 +22,7 @@ use underpass_http::reset::{ResetReason, StreamReset};
 /// other. Over HTTP/2 that is so once the connection is lost. Whoever asks for a reset gets an orderly end.
 pub(crate) struct WholeClose {
     inner: BoxIo,
+    shut_down: bool,
     finished: bool,
     side: Side,
     /// Whether that is so, for both sides.
@@ -40,7 +41,7 @@ impl WholeClose {
     }
 
     fn new(inner: BoxIo, side: Side, whole: Rc<Cell<bool>>) -> Self {
-        Self { inner, finished: false, side, whole }
+        Self { inner, shut_down: false, finished: false, side, whole }
     }
 
     /// What makes the client's side the same.
@@ -121,11 +122,17 @@ impl AsyncWrite for WholeClose {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let done = ready!(Pin::new(&mut self.inner).poll_shutdown(cx));
+        if !self.shut_down {
+            ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
+            self.shut_down = true;
+            // The end of a body is written by whoever drives the connection, whose turn comes before the next one here.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         self.finished = self.is_whole();
         // Whoever waits to read learns that there is nothing to wait for.
         cx.waker().wake_by_ref();
-        Poll::Ready(done)
+        Poll::Ready(Ok(()))
     }
 }
 
