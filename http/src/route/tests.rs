@@ -1,6 +1,7 @@
 //! What requests come to, route by route. Where a test says what Envoy does, Envoy 1.40 was asked.
 
 mod answering;
+mod caching;
 mod configuration;
 mod forwarding;
 mod hashing;
