@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use smallvec::SmallVec;
+
 use crate::{
     address::Address,
     cluster::{ClusterInfo, Host},
@@ -75,9 +77,9 @@ pub struct UpstreamInfo {
     /// How often connecting was tried.
     pub attempts: Cell<u32>,
     /// The hosts that were tried, in turn; the last of them is `host`.
-    pub hosts_attempted: RefCell<Vec<Arc<Host>>>,
+    pub hosts_attempted: RefCell<SmallVec<[Arc<Host>; 1]>>,
     /// The numbers of the upstream connections that were used, in turn.
-    pub connection_ids_attempted: RefCell<Vec<u64>>,
+    pub connection_ids_attempted: RefCell<SmallVec<[u64; 1]>>,
     /// When connecting to the host began.
     pub connect_started: Cell<Option<Instant>>,
     /// When the upstream connection was there.

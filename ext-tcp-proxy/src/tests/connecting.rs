@@ -148,7 +148,7 @@ async fn what_failed_before_stays_in_the_log_when_a_later_attempt_succeeds() {
             let info = Rc::clone(&served.info);
             assert_eq!(served.end().await, "ok");
             assert_eq!(info.upstream.hosts_attempted.borrow().len(), 2);
-            assert_eq!(*info.upstream.connection_ids_attempted.borrow(), [7]);
+            assert_eq!(info.upstream.connection_ids_attempted.borrow()[..], [7]);
         })
         .await;
     assert_eq!(proxy.log(), ["TcpConnectionEnd UF attempts=2 rx=5 tx=5"]);
