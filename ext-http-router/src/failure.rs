@@ -146,11 +146,12 @@ fn reset_reply(request: &Request, reset: &StreamReset, host: Option<&Arc<Host>>)
         "upstream connect error or disconnect/reset before headers. {retried}reset reason: {}",
         reset.reason
     );
-    let mut answer = request.reply(status, &body, details("upstream_reset_before_response_started", reset));
-    if reset.reason == ResetReason::Overflow && !request.settings.suppress_envoy_headers {
-        answer.headers_mut().insert("x-envoy-overloaded", HeaderValue::from_static("true"));
-    }
-    answer
+    let overloaded = reset.reason == ResetReason::Overflow && !request.settings.suppress_envoy_headers;
+    request.reply_with(status, &body, details("upstream_reset_before_response_started", reset), |headers| {
+        if overloaded {
+            headers.insert("x-envoy-overloaded", HeaderValue::from_static("true"));
+        }
+    })
 }
 
 /// The upstream is an internal listener, whose tunnel to the next proxy was refused: the client gets that proxy's status.

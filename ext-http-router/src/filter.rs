@@ -9,7 +9,7 @@ use underpass_core::{
 use underpass_http::{
     Body, HttpStream, Response,
     filter::{HttpFilter, HttpFilterContext, Next},
-    local_reply::local_reply,
+    local_reply::{local_reply, local_reply_with_headers},
     route::{Action, DirectResponse, Route},
 };
 
@@ -111,19 +111,16 @@ impl Settings {
             let body = direct.map(|direct| direct.body(&head, &stream.info)).unwrap_or_default();
             (body, route.location(&head, &stream.info))
         };
-        let mut answer = local_reply(stream, status, &String::from_utf8_lossy(&body), "direct_response");
-        let headers = answer.headers_mut();
-        if let Some(direct) = direct
-            && headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "text/plain")
-            && let Ok(kind) = HeaderValue::from_str(direct.content_type())
-        {
-            headers.insert(header::CONTENT_TYPE, kind);
-        }
-        if let Some(Ok(location)) = location.map(HeaderValue::try_from) {
-            headers.insert(header::LOCATION, location);
-        }
-        finalize(route, stream, &mut answer);
-        answer
+        let body = String::from_utf8_lossy(&body);
+        local_reply_with_headers(stream, status, &body, "direct_response", |headers| {
+            if let Some(Ok(location)) = location.map(HeaderValue::try_from) {
+                headers.insert(header::LOCATION, location);
+            }
+            if let Some(Ok(kind)) = direct.map(|direct| HeaderValue::from_str(direct.content_type())) {
+                headers.insert(header::CONTENT_TYPE, kind);
+            }
+            route.finalize_response(headers, status, &stream.request(), &stream.info);
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use underpass_core::{
 };
 use underpass_http::{
     Body, HttpStream, RequestHead, Response,
-    local_reply::local_reply,
+    local_reply::{local_reply, local_reply_with_headers},
     protocol_options::ClusterProtocolOptions,
     response_stats::{Answered, ResponseStats},
     route::{Forward, Route},
@@ -17,7 +17,7 @@ use underpass_http::{
 
 use crate::{
     clock::Clock,
-    filter::{Settings, finalize},
+    filter::Settings,
     request_body::RequestBody,
     retry_state::RetryState,
     strict_headers::StrictHeader,
@@ -81,9 +81,7 @@ impl Request {
             stream.info.set_flag(ResponseFlag::InvalidEnvoyRequestHeaders);
             let body = format!("invalid header '{name}' with value '{value}'");
             let details = format!("request_headers_failed_strict_check{{{name}}}");
-            let mut answer = local_reply(stream, StatusCode::BAD_REQUEST, &body, details);
-            finalize(&route, stream, &mut answer);
-            return Err(Box::new(answer));
+            return Err(Box::new(local_reply(stream, StatusCode::BAD_REQUEST, &body, details)));
         }
         let options = Options::take(&mut head.headers, has_envoy_headers);
         let is_grpc = is_grpc(&head.headers);
@@ -193,10 +191,21 @@ impl Request {
         body: &str,
         details: impl Into<Cow<'static, str>>,
     ) -> Response {
-        let mut answer = local_reply(&self.stream, status, body, details);
-        finalize(&self.route, &self.stream, &mut answer);
-        self.modify_answer(answer.headers_mut());
-        answer
+        self.reply_with(status, body, details, |_| {})
+    }
+
+    /// The same, with headers of its own.
+    pub(crate) fn reply_with(
+        &self,
+        status: StatusCode,
+        body: &str,
+        details: impl Into<Cow<'static, str>>,
+        add: impl FnOnce(&mut HeaderMap),
+    ) -> Response {
+        local_reply_with_headers(&self.stream, status, body, details, |headers| {
+            add(headers);
+            self.modify_answer(headers);
+        })
     }
 
     /// Counts an answer by its status.

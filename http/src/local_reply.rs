@@ -34,6 +34,17 @@ pub fn local_reply(
     local_reply_with_grpc_status(stream, status, body, details, None)
 }
 
+/// The same, with headers of its own.
+pub fn local_reply_with_headers(
+    stream: &HttpStream,
+    status: StatusCode,
+    body: &str,
+    details: impl Into<Cow<'static, str>>,
+    add: impl FnOnce(&mut HeaderMap),
+) -> Response {
+    make(stream, status, body, details.into(), None, add)
+}
+
 /// The same, but a gRPC request gets this status instead of the one that goes with the HTTP status.
 pub fn local_reply_with_grpc_status(
     stream: &HttpStream,
@@ -42,9 +53,27 @@ pub fn local_reply_with_grpc_status(
     details: impl Into<Cow<'static, str>>,
     grpc_status: Option<u32>,
 ) -> Response {
-    *stream.info.response_code_details.borrow_mut() = Some(details.into());
+    make(stream, status, body, details.into(), grpc_status, |_| {})
+}
+
+fn make(
+    stream: &HttpStream,
+    status: StatusCode,
+    body: &str,
+    details: Cow<'static, str>,
+    grpc_status: Option<u32>,
+    add: impl FnOnce(&mut HeaderMap),
+) -> Response {
+    *stream.info.response_code_details.borrow_mut() = Some(details);
+    let mut headers = HeaderMap::new();
+    // Whoever answers, a route to a cluster has its say.
+    if let Some(route) = stream.route().filter(|route| route.forward().is_some()) {
+        route.finalize_response(&mut headers, status, &stream.request(), &stream.info);
+    }
+    add(&mut headers);
     let replies = stream.local_replies();
-    reply_to(Some(&stream.request()), &stream.info, replies.as_deref(), status, body, grpc_status)
+    let request = stream.request();
+    reply_to(Some(&request), &stream.info, replies.as_deref(), status, headers, body, grpc_status)
 }
 
 /// Answers what did not become a request: for the connection manager, whose codec refused it, or whose patience ended.
@@ -54,7 +83,7 @@ pub fn reply_without_request(
     status: StatusCode,
     body: &str,
 ) -> Response {
-    reply_to(None, info, replies, status, body, None)
+    reply_to(None, info, replies, status, HeaderMap::new(), body, None)
 }
 
 fn reply_to(
@@ -62,12 +91,13 @@ fn reply_to(
     info: &StreamInfo,
     replies: Option<&LocalReplies>,
     status: StatusCode,
+    headers: HeaderMap,
     body: &str,
     grpc_status: Option<u32>,
 ) -> Response {
     info.response_code.set(Some(status.as_u16()));
     let content_type = HeaderValue::from_static("text/plain");
-    let mut draft = Draft { status, headers: HeaderMap::new(), body: Cow::Borrowed(body), content_type };
+    let mut draft = Draft { status, headers, body: Cow::Borrowed(body), content_type };
     if let Some(replies) = replies {
         replies.rewrite(&mut draft, request, info);
     }
