@@ -143,6 +143,9 @@ pub(crate) fn pool_failure(failure: PoolFailure, info: &StreamInfo) -> Failed {
 /// There is an upstream stream.
 pub(crate) fn begin(request: &mut Request, host: &Arc<Host>, log: Option<&AttemptLog>) {
     request.clock.stream_begins();
+    if let Some(stats) = &request.route.stats {
+        stats.counters.upstream_rq_total.inc();
+    }
     let stream = &request.stream;
     let upstream = &stream.info.upstream;
     upstream.hosts_attempted.borrow_mut().push(Arc::clone(host));

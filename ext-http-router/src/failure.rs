@@ -43,7 +43,12 @@ impl TimeUp {
     pub(crate) fn count(self, request: &Request, host: Option<&Arc<Host>>) {
         let stats = &request.cluster.info().stats;
         match self {
-            Self::Global => stats.upstream_rq_timeout.inc(),
+            Self::Global => {
+                stats.upstream_rq_timeout.inc();
+                if let Some(stats) = &request.route.stats {
+                    stats.counters.upstream_rq_timeout.inc();
+                }
+            }
             Self::PerTry => stats.upstream_rq_per_try_timeout.inc(),
             Self::PerTryIdle => stats.upstream_rq_per_try_idle_timeout.inc(),
             Self::MaxStreamDuration => stats.upstream_rq_max_duration_reached.inc(),

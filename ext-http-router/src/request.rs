@@ -95,6 +95,7 @@ impl Request {
         timeouts.write(&mut head.headers, Duration::ZERO, settings.suppress_envoy_headers);
         let retries = RetryState::new(
             forward.retry_policy.as_ref(),
+            route.stats.as_ref(),
             &mut head,
             has_envoy_headers,
             forward.high_priority,
@@ -213,6 +214,9 @@ impl Request {
         if !self.settings.dynamic_stats {
             return;
         }
+        if let Some(stats) = &self.route.stats {
+            stats.count(status.as_u16(), self.is_grpc && self.settings.suppress_grpc_codes);
+        }
         let stats = ResponseStats::of(self.cluster.info());
         stats.count(status.as_u16(), &self.answered(host, is_canary));
         if let Some(host) = host.filter(|_| status.is_server_error()) {
@@ -223,6 +227,9 @@ impl Request {
     /// Notes how long the answer took, from the end of the request until now.
     pub(crate) fn record_time(&self, time: Duration, host: &Arc<Host>, is_canary: bool) {
         if self.settings.dynamic_stats {
+            if let Some(stats) = &self.route.stats {
+                stats.record_time(time);
+            }
             ResponseStats::of(self.cluster.info()).record_time(time, &self.answered(Some(host), is_canary));
         }
     }

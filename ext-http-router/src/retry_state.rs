@@ -13,10 +13,12 @@ use underpass_core::{
     cluster::{ClusterInfo, ResourceHold},
     matcher::HeaderMatcher,
     runtime::RuntimeSnapshot,
+    stats::Counter,
 };
 use underpass_http::{
     RequestHead,
     reset::ResetReason,
+    response_stats::RouteStats,
     route::{RetryBackOff, RetryOn, RetryPolicy},
 };
 
@@ -41,6 +43,8 @@ pub(crate) struct RetryState {
     high_priority: bool,
     /// Envoy's emergency switch, `upstream.use_retry`.
     allowed: bool,
+    /// Of the route, if it has its own.
+    stats: Option<Arc<RouteStats>>,
     /// A retry is under way.
     hold: Option<ResourceHold>,
 }
@@ -62,6 +66,7 @@ impl RetryState {
     /// Takes what concerns retries out of a request's headers. `None` if there will be no retry.
     pub(crate) fn new(
         policy: Option<&Arc<RetryPolicy>>,
+        stats: Option<&Arc<RouteStats>>,
         head: &mut RequestHead,
         has_envoy_headers: bool,
         high_priority: bool,
@@ -90,6 +95,7 @@ impl RetryState {
             waits: Waits { next: back_off.base_interval, max: back_off.max_interval },
             high_priority,
             allowed: runtime.integer("upstream.use_retry", 100) > fastrand::u64(..100),
+            stats: stats.cloned(),
             hold: None,
         })
     }
@@ -138,27 +144,35 @@ impl RetryState {
 
     fn decide(&mut self, cluster: &ClusterInfo, asks: bool, rate_limit: Option<Duration>) -> Decision {
         let stats = &cluster.stats;
+        let of_route = self.stats.as_deref().map(|stats| &stats.counters);
+        let count = |of_cluster: &Counter, of_route: Option<&Counter>| {
+            of_cluster.inc();
+            if let Some(counter) = of_route {
+                counter.inc();
+            }
+        };
         if self.hold.take().is_some() && !asks {
-            stats.upstream_rq_retry_success.inc();
+            count(&stats.upstream_rq_retry_success, of_route.map(|it| &it.upstream_rq_retry_success));
         }
         if !asks {
             return Decision::No;
         }
         let Some(remaining) = self.remaining.checked_sub(1) else {
-            stats.upstream_rq_retry_limit_exceeded.inc();
+            let own = of_route.map(|it| &it.upstream_rq_retry_limit_exceeded);
+            count(&stats.upstream_rq_retry_limit_exceeded, own);
             return Decision::LimitExceeded;
         };
         self.remaining = remaining;
         let breakers = cluster.circuit_breakers.of(self.high_priority);
         if !breakers.may_retry() {
-            stats.upstream_rq_retry_overflow.inc();
+            count(&stats.upstream_rq_retry_overflow, of_route.map(|it| &it.upstream_rq_retry_overflow));
             return Decision::Overflow;
         }
         if !self.allowed {
             return Decision::No;
         }
         self.hold = Some(breakers.retries.hold());
-        stats.upstream_rq_retry.inc();
+        count(&stats.upstream_rq_retry, of_route.map(|it| &it.upstream_rq_retry));
         if let Some(at_least) = rate_limit {
             stats.upstream_rq_retry_backoff_ratelimited.inc();
             // As Envoy's JitteredLowerBoundBackOffStrategy.

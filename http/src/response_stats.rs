@@ -13,6 +13,7 @@ use std::{
 
 use underpass_core::{
     cluster::ClusterInfo,
+    stat_group,
     stats::{Counter, Histogram, Scope, Unit},
 };
 
@@ -112,6 +113,51 @@ impl ResponseStats {
         }
         let mut named = self.named.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(named.entry(prefix.to_owned()).or_insert_with(|| Arc::new(Answers::new(prefix))))
+    }
+}
+
+stat_group! {
+    /// What is counted of the requests of a route, besides answers.
+    pub struct RouteCounters {
+        /// Retries.
+        counter upstream_rq_retry,
+        /// Requests that were tried as often as they may be.
+        counter upstream_rq_retry_limit_exceeded,
+        /// Retries that a circuit breaker refused.
+        counter upstream_rq_retry_overflow,
+        /// Retries that came to something.
+        counter upstream_rq_retry_success,
+        /// Requests whose time was up.
+        counter upstream_rq_timeout,
+        /// Requests that went upstream.
+        counter upstream_rq_total,
+    }
+}
+
+/// The stats of a route that has a `stat_prefix`: `vhost.<virtual host>.route.<stat_prefix>.…`.
+#[derive(Debug)]
+pub struct RouteStats {
+    /// What is counted besides answers.
+    pub counters: RouteCounters,
+    scope: Scope,
+    answers: Answers,
+}
+
+impl RouteStats {
+    /// Those of a route; `stats` is the root of all stats.
+    pub fn new(virtual_host: &str, stat_prefix: &str, stats: &Scope) -> Self {
+        let scope = stats.scope(&format!("vhost.{virtual_host}.route.{stat_prefix}"));
+        Self { counters: RouteCounters::new(&scope), scope, answers: Answers::new("") }
+    }
+
+    /// Counts an answer.
+    pub fn count(&self, status: u16, without_codes: bool) {
+        self.answers.count(&self.scope, status, without_codes);
+    }
+
+    /// Notes how long an answer took.
+    pub fn record_time(&self, time: Duration) {
+        self.answers.record_time(&self.scope, u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
     }
 }
 

@@ -26,7 +26,7 @@ fn policy(words: &str) -> RetryPolicy {
 fn state(policy: Option<RetryPolicy>, headers: &[(&str, &str)]) -> Option<RetryState> {
     let mut head = testing::request("GET", "/", headers);
     let runtime = || Runtime::default().snapshot();
-    let state = RetryState::new(policy.map(Arc::new).as_ref(), &mut head, true, false, &runtime);
+    let state = RetryState::new(policy.map(Arc::new).as_ref(), None, &mut head, true, false, &runtime);
     assert!(head.headers.keys().all(|name| !name.as_str().starts_with("x-envoy-")));
     state
 }

@@ -18,7 +18,7 @@ use super::{
     table::{RouteEntry, Target, VirtualHostRoutes},
     weighted::WeightedRoutes,
 };
-use crate::filter::HttpFilterContext;
+use crate::{filter::HttpFilterContext, response_stats::RouteStats};
 
 /// Envoy's default of `max_direct_response_body_size_bytes`.
 const DEFAULT_MAX_BODY: usize = 4096;
@@ -144,6 +144,10 @@ impl HostBuilder<'_> {
             info: &self.info,
             filters: self.filters.and(&config.typed_per_filter_config, path, context)?,
             headers: HeaderLevels::new(levels.into_iter(), self.builder.most_specific_wins),
+            stats: (!config.stat_prefix.is_empty()).then(|| {
+                let stats = &context.build.server.stats;
+                Arc::new(RouteStats::new(&self.info.name, &config.stat_prefix, stats))
+            }),
         };
         let target = match &config.route {
             None => Target::One(base.finish(self.answer(config, &matcher, path)?)),
@@ -208,6 +212,7 @@ pub(super) struct RouteBase<'a> {
     pub(super) info: &'a Arc<VirtualHost>,
     pub(super) filters: FilterConfigs,
     pub(super) headers: HeaderLevels,
+    pub(super) stats: Option<Arc<RouteStats>>,
 }
 
 impl RouteBase<'_> {
@@ -216,7 +221,7 @@ impl RouteBase<'_> {
             name: self.route.name.as_str().into(),
             virtual_host: Arc::clone(self.info),
             metadata: metadata(self.route.metadata.as_ref()),
-            stat_prefix: self.route.stat_prefix.as_str().into(),
+            stats: self.stats,
             request_body_buffer_limit: body_limit(
                 self.route.request_body_buffer_limit,
                 self.route.per_request_buffer_limit_bytes,

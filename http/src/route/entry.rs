@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 use underpass_core::{config::Metadata, stream_info::StreamInfo};
 
 use super::{DirectResponse, FilterConfigs, Forward, Redirect, headers::HeaderLevels};
-use crate::RequestHead;
+use crate::{RequestHead, response_stats::RouteStats};
 
 /// What a request gets: where it goes and what is changed on the way.
 ///
@@ -18,8 +18,8 @@ pub struct Route {
     pub virtual_host: Arc<VirtualHost>,
     /// The route's metadata, for `%METADATA(ROUTE:…)%`.
     pub metadata: Option<Arc<Metadata>>,
-    /// Its stats are `vhost.<virtual host>.route.<stat_prefix>.…`; empty if it has none.
-    pub stat_prefix: Arc<str>,
+    /// Its stats, if it has a `stat_prefix`.
+    pub stats: Option<Arc<RouteStats>>,
     /// How much of a request's body may be kept for another attempt; `None` as much as the connection may buffer.
     pub request_body_buffer_limit: Option<usize>,
     /// What is done.
@@ -61,7 +61,7 @@ impl Route {
             name: "".into(),
             virtual_host: Arc::clone(virtual_host),
             metadata: None,
-            stat_prefix: "".into(),
+            stats: None,
             request_body_buffer_limit: None,
             action,
             filter_configs: FilterConfigs::default(),
