@@ -55,10 +55,8 @@ impl FrameMeter {
 
     pub(crate) fn note_sent(&self, bytes: &[u8]) {
         self.sent.borrow_mut().scan(bytes, |frame| {
-            match frame.kind {
-                RST_STREAM => self.stats.tx_reset.inc(),
-                GOAWAY => self.stats.goaway_sent.inc(),
-                _ => {}
+            if frame.kind == RST_STREAM {
+                self.stats.tx_reset.inc();
             }
             if let Some(info) = self.streams.borrow().get(&frame.stream) {
                 add(&info.upstream.wire_bytes_sent, frame.size);

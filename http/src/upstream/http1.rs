@@ -20,7 +20,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{StatusCode, header};
 use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
@@ -147,6 +147,12 @@ impl Http1Client {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         if self.ended {
             return Poll::Ready(0);
+        }
+        if self.read.is_empty() && self.io.lends_bytes() {
+            let read = ready!(self.io.poll_read_bytes(cx, READ_SIZES.1));
+            let n = self.note_read(&read.as_ref().map(Bytes::len).map_err(|error| error.kind().into()));
+            self.read = read.map(BytesMut::from).unwrap_or_default();
+            return Poll::Ready(n);
         }
         self.read.reserve(self.read_size);
         let room = self.read.capacity() - self.read.len();

@@ -354,3 +354,73 @@ fn much_data_passes_both_ways_through_a_tunnel_without_piling_up() {
         assert!(received.starts_with(&sent));
     });
 }
+
+#[test]
+fn a_tunnel_that_is_dropped_or_reset_on_either_side_is_gone_on_the_other() {
+    on_a_worker(async {
+        let toys = Toys::new(http2()).await;
+        let seen = Rc::new(std::cell::RefCell::new(Vec::new()));
+        let told = Rc::clone(&seen);
+        serve(&toys, builder(), move |request, mut send| {
+            let seen = Rc::clone(&told);
+            async move {
+                let name = request.uri().to_string();
+                let mut body = send.send_response(http::Response::new(()), false).unwrap();
+                if name == "peer:1" {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    body.send_reset(Reason::INTERNAL_ERROR);
+                } else {
+                    let reason = std::future::poll_fn(|cx| body.poll_reset(cx)).await.unwrap();
+                    seen.borrow_mut().push(format!("{name} {reason:?}"));
+                }
+            }
+        });
+        let open = async |authority: &'static str| {
+            let place = toys.acquire().await.unwrap();
+            place.tunnel(head(Method::CONNECT, authority, "")).await.unwrap().io.unwrap()
+        };
+        let dropped = open("dropped:1").await;
+        drop(dropped);
+        let mut reset = open("reset:1").await;
+        reset.reset();
+        let mut by_peer = open("peer:1").await;
+        std::future::poll_fn(|cx| by_peer.poll_peer_gone(cx)).await;
+        let error = by_peer.read(&mut [0]).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.to_string().as_str()),
+            (std::io::ErrorKind::ConnectionReset, "remote reset")
+        );
+        while seen.borrow().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(*seen.borrow(), ["dropped:1 CANCEL", "reset:1 CANCEL"]);
+        drop((reset, by_peer));
+        assert_eq!(toys.stat("upstream_rq_active"), 0);
+    });
+}
+
+#[test]
+fn an_upgrade_is_an_extended_connect() {
+    on_a_worker(async {
+        let toys = Toys::new(http2()).await;
+        let mut extended = builder();
+        extended.enable_connect_protocol();
+        serve(&toys, extended, |request, mut send| async move {
+            let protocol = request.extensions().get::<h2::ext::Protocol>().unwrap();
+            assert_eq!((request.method(), protocol.as_str()), (&Method::CONNECT, "websocket"));
+            assert_eq!(request.uri().path(), "/ws");
+            assert!(request.headers().is_empty());
+            let mut body = send.send_response(http::Response::new(()), false).unwrap();
+            body.send_data(Bytes::from_static(b"hi"), true).unwrap();
+        });
+        let mut upgrade = head(Method::GET, "a", "/ws");
+        upgrade.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        upgrade.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        let answer = toys.acquire().await.unwrap().tunnel(upgrade).await.unwrap();
+        assert_eq!(answer.response.status(), StatusCode::SWITCHING_PROTOCOLS);
+        assert_eq!(answer.response.headers()["upgrade"], "websocket");
+        let mut said = String::new();
+        answer.io.unwrap().read_to_string(&mut said).await.unwrap();
+        assert_eq!(said, "hi");
+    });
+}
