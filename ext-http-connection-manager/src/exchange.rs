@@ -331,6 +331,8 @@ impl Exchange {
         // HTTP/2 says goodbye by itself, and what follows an upgrade is no HTTP.
         if last && !self.connection.is_http2() && !is_tunnel {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        } else if stream.request().version == Version::HTTP_10 {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
         }
         self.response_starts(&response);
         response

@@ -130,13 +130,17 @@ impl<H: RequestHandler> Connection<'_, H> {
             self.read = BytesMut::new();
         }
         poll_fn(|cx| {
-            if !self.read.is_empty() {
-                return Poll::Ready(true);
+            loop {
+                head::skip_empty_lines(&mut self.read);
+                if !self.read.is_empty() {
+                    return Poll::Ready(true);
+                }
+                match self.poll_read(cx) {
+                    Poll::Ready(Ok(n)) if n > 0 => {}
+                    Poll::Ready(_) => return Poll::Ready(false),
+                    Poll::Pending => return self.handler.poll_closing(cx).map(|_| false),
+                }
             }
-            if let Poll::Ready(read) = self.poll_read(cx) {
-                return Poll::Ready(read.is_ok_and(|n| n > 0));
-            }
-            self.handler.poll_closing(cx).map(|_| false)
         })
         .await
     }

@@ -54,6 +54,8 @@ pub(crate) enum Decoded {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct BadFraming;
 
+/// What a piece of a body costs beside its bytes: many small chunks must not take more memory than a large one.
+const PIECE: usize = 64;
 /// A line with a chunk's size and its extensions; what is longer is an attack.
 const MAX_CHUNK_LINE: usize = 4096;
 /// Trailers together.
@@ -214,7 +216,7 @@ impl BodySender {
     pub(super) fn send(&self, data: Bytes) {
         let mut channel = self.0.borrow_mut();
         if !channel.dropped {
-            channel.waiting += data.len();
+            channel.waiting += data.len() + PIECE;
             channel.pieces.push_back(data);
             wake(&mut channel.reader);
         }
@@ -286,7 +288,7 @@ impl<E: Exchange> http_body::Body for BodyReceiver<E> {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut channel = self.0.borrow_mut();
         if let Some(piece) = channel.pieces.pop_front() {
-            channel.waiting -= piece.len();
+            channel.waiting -= piece.len() + PIECE;
             if let Some(remaining) = &mut channel.remaining {
                 *remaining = remaining.saturating_sub(piece.len() as u64);
             }

@@ -163,7 +163,11 @@ impl WriteBuffer {
             // RFC 9112, section 6.3: a 2xx to CONNECT, and a 1xx, have neither length nor coding.
             let is_framing = *name == header::CONTENT_LENGTH || *name == header::TRANSFER_ENCODING;
             let unframed = status.is_informational() || request.is_connect && status.is_success();
-            if *name == header::TRANSFER_ENCODING || is_framing && unframed {
+            // What the end of the connection ends is the last answer on it.
+            let keeps_alive = *name == header::CONNECTION
+                && framing == BodyFraming::UntilClose
+                && value.as_bytes().eq_ignore_ascii_case(b"keep-alive");
+            if *name == header::TRANSFER_ENCODING || is_framing && unframed || keeps_alive {
                 continue;
             }
             self.put_name(name.as_str(), proper_case);

@@ -167,7 +167,7 @@ impl HeadReader {
 }
 
 /// Empty lines before a request line are ignored (RFC 9112, section 2.2).
-fn skip_empty_lines(buffer: &mut BytesMut) {
+pub(super) fn skip_empty_lines(buffer: &mut BytesMut) {
     let empty = buffer.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     if empty > 0 {
         let _ = buffer.split_to(empty);

@@ -47,6 +47,7 @@ pub(super) async fn serve_stream<E: Exchange + 'static>(
     let (parts, stream) = request.into_parts();
     let ended = stream.is_end_stream();
     let is_connect = parts.method == Method::CONNECT;
+    let is_head = parts.method == Method::HEAD;
     let (head, extended) = match read_head(parts, &exchange, options) {
         Ok(read) => read,
         Err(details) => {
@@ -112,6 +113,7 @@ pub(super) async fn serve_stream<E: Exchange + 'static>(
                 }
                 (Ok(_), None) => Err(DownstreamReset::Local),
                 (Err(body), _) => {
+                    let body = if is_head { Body::empty() } else { body };
                     send(&*exchange, &mut respond, Response::from_parts(parts, body), extended).await
                 }
             }
