@@ -6,6 +6,7 @@
 //! back through the same filters. What is neither request nor answer but raw bytes (CONNECT, WebSocket) becomes a
 //! [`Tunnel`](tunnel::Tunnel).
 
+mod batched;
 pub mod body;
 pub mod body_io;
 pub mod codec_stats;

@@ -17,6 +17,7 @@ use underpass_core::io::{BoxIo, Prefixed};
 
 use self::{counted::Counted, keepalive::Keepalive, stream::serve_stream};
 use super::{Closing, DownstreamReset, RequestHandler, ServerOptions};
+use crate::batched::batched;
 
 /// RFC 9113, section 6.5.2.
 const MIN_FRAME_SIZE: u32 = 1 << 14;
@@ -33,10 +34,15 @@ pub(super) async fn serve<H: RequestHandler>(
     handler: &H,
 ) {
     let io: BoxIo = if read.is_empty() { io } else { Box::new(Prefixed::with_prefix(read, io)) };
+    let (io, flusher) = batched(io);
     let mut handshake = std::pin::pin!(builder(options).handshake::<_, Bytes>(Counted::new(io, handler)));
-    let shaken = poll_fn(|cx| match handshake.as_mut().poll(cx) {
-        Poll::Ready(shaken) => Poll::Ready(Some(shaken)),
-        Poll::Pending => handler.poll_closing(cx).map(|_| None),
+    let shaken = poll_fn(|cx| {
+        let shaken = handshake.as_mut().poll(cx);
+        flusher.poll_flush(cx);
+        match shaken {
+            Poll::Ready(shaken) => Poll::Ready(Some(shaken)),
+            Poll::Pending => handler.poll_closing(cx).map(|_| None),
+        }
     });
     let mut connection = match shaken.await {
         Some(Ok(connection)) => connection,
@@ -76,6 +82,7 @@ pub(super) async fn serve<H: RequestHandler>(
             }
             cx.waker().wake_by_ref();
         }
+        flusher.poll_flush(cx);
         Poll::Pending
     })
     .await;

@@ -21,6 +21,7 @@ use underpass_core::io::BoxIo;
 
 use super::guard::Guard;
 use crate::{
+    batched::{Flusher, batched},
     frames::FrameMeter,
     protocol_options::ClusterProtocolOptions,
     reset::{ResetReason, StreamReset},
@@ -115,6 +116,7 @@ pub(in crate::upstream) async fn open(
     let limit = usize::try_from(settings.max_concurrent_streams).unwrap_or(usize::MAX);
     let headers = u32::try_from(common.max_response_headers_bytes).unwrap_or(u32::MAX);
     let frames = Rc::new(FrameMeter::new(connection.codec_stats.http2()));
+    let (io, flusher) = batched(io);
     let io = Metered::with_frames(io, Rc::clone(&connection), Rc::clone(&frames));
     let mut builder = Builder::new();
     builder
@@ -137,7 +139,7 @@ pub(in crate::upstream) async fn open(
         frames,
         connection,
     });
-    let driver = Driver::new(connection_driver, Rc::clone(&client), &pool.settings);
+    let driver = Driver::new(connection_driver, flusher, Rc::clone(&client), &pool.settings);
     tokio::task::spawn_local(driver.run());
     Ok(client)
 }
@@ -145,6 +147,7 @@ pub(in crate::upstream) async fn open(
 /// Drives a connection until it is over.
 struct Driver {
     h2: Connection<Metered, Bytes>,
+    flusher: Flusher,
     client: Rc<Http2Client>,
     settings: Arc<ClusterProtocolOptions>,
     pings: Option<Pings>,
@@ -153,18 +156,20 @@ struct Driver {
 impl Driver {
     fn new(
         mut h2: Connection<Metered, Bytes>,
+        flusher: Flusher,
         client: Rc<Http2Client>,
         settings: &Arc<ClusterProtocolOptions>,
     ) -> Self {
         let keepalive = settings.http2.keepalive.clone();
         let pings = keepalive.and_then(|keepalive| Some(Pings::new(h2.ping_pong()?, keepalive)));
-        Self { h2, client, settings: Arc::clone(settings), pings }
+        Self { h2, flusher, client, settings: Arc::clone(settings), pings }
     }
 
     async fn run(mut self) {
         let mut timer = self.deadline().map(|deadline| Box::pin(sleep_until(deadline)));
         let end = poll_fn(|cx| {
             let turn = Pin::new(&mut self.h2).poll(cx);
+            self.flusher.poll_flush(cx);
             self.look_at_peer(cx);
             if let Poll::Ready(end) = turn {
                 return Poll::Ready(Some(end));
