@@ -9,7 +9,7 @@ use underpass_core::{
     cluster::{Host, Outcome, UpstreamConnection},
     io::BoxIo,
 };
-use underpass_http::{Body, Response};
+use underpass_http::{Body, Response, upstream::InterimAnswers};
 
 use crate::{
     answer_body::AnswerBody,
@@ -93,6 +93,9 @@ impl Answer {
             response.headers_mut().insert(SERVICE_TIME.clone(), number(time));
         }
         request.modify_answer(response.headers_mut());
+        if let Some(InterimAnswers(statuses)) = response.extensions_mut().remove() {
+            statuses.into_iter().for_each(|status| request.count(status, Some(&host), false));
+        }
         let status = response.status();
         let is_canary = host.is_canary() || is_marked_as_canary(response.headers());
         request.count(status, Some(&host), is_canary);

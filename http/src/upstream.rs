@@ -21,6 +21,7 @@ mod stream;
 
 pub(crate) use self::http1::Http1Answer;
 pub use self::{
+    http1::InterimAnswers,
     pools::{PoolRequest, acquire},
     protocol::Protocol,
     stream::{Established, PooledStream, Trailers},

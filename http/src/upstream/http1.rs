@@ -61,9 +61,18 @@ pub(super) struct Http1Client {
     used_up: Cell<bool>,
     /// The request that is being sent; none once it is complete.
     request: Option<Request>,
+    /// What came before the answer to the present request.
+    interim: Vec<StatusCode>,
     settings: Arc<ClusterProtocolOptions>,
     pub(super) connection: Rc<ConnectionState>,
 }
+
+/// How many answers before the last one are noted; more than that is no matter for stats.
+const MAX_INTERIM: usize = 16;
+
+/// The statuses of the answers before the last one (100, 103), for stats; in the extensions of the last one.
+#[derive(Debug, Clone)]
+pub struct InterimAnswers(pub Vec<StatusCode>);
 
 /// Why an exchange cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +101,7 @@ impl Http1Client {
             unwritable: false,
             used_up: Cell::new(false),
             request: None,
+            interim: Vec::new(),
             settings: Arc::clone(settings),
             connection,
         })
@@ -204,8 +214,18 @@ impl Http1Client {
         loop {
             if !self.read.is_empty() {
                 match self.heads.read(&mut self.read, method, &self.settings) {
-                    Ok(Some(head)) if is_interim(head.response.status()) => continue,
-                    Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                    Ok(Some(head)) if is_interim(head.response.status()) => {
+                        if self.interim.len() < MAX_INTERIM {
+                            self.interim.push(head.response.status());
+                        }
+                    }
+                    Ok(Some(mut head)) => {
+                        if !self.interim.is_empty() {
+                            let interim = InterimAnswers(std::mem::take(&mut self.interim));
+                            head.response.extensions_mut().insert(interim);
+                        }
+                        return Poll::Ready(Ok(head));
+                    }
                     Ok(None) => {}
                     Err(()) => return Poll::Ready(Err(Broken::Protocol)),
                 }
