@@ -21,7 +21,7 @@ use underpass_core::{
 use underpass_http::{
     RequestHead,
     inline_headers::{self, Side},
-    request_id::{RequestIdExtension, UuidRequestId},
+    request_id::{RequestIdExtension, RequestIdExtensionConfig, UuidRequestId},
 };
 
 use self::{client_address::ClientAddress, internal::InternalAddresses};
@@ -274,7 +274,7 @@ fn request_id(
 ) -> Result<Arc<dyn RequestIdExtension>, BuildError> {
     let extension = config.request_id_extension.as_ref().and_then(|it| it.typed_config.as_ref());
     match extension {
-        Some(extension) => context.build(extension, |extension, context| extension.build(context)),
+        Some(extension) => context.build(extension, RequestIdExtensionConfig::build),
         None => Ok(Arc::new(UuidRequestId::default())),
     }
 }

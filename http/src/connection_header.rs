@@ -104,10 +104,11 @@ fn keep_trailers(headers: &mut HeaderMap) -> bool {
     }
     let trailers =
         te.split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"trailers"));
-    match trailers {
-        true => headers.insert(header::TE, HeaderValue::from_static("trailers")),
-        false => headers.remove(header::TE),
-    };
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    } else {
+        headers.remove(header::TE);
+    }
     true
 }
 

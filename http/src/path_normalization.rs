@@ -72,7 +72,7 @@ impl PathNormalization {
     }
 
     /// A path with its query, normalised, and what is to be done.
-    fn normalized<'p>(self, path_and_query: &'p str) -> (Option<Cow<'p, str>>, PathAction) {
+    fn normalized(self, path_and_query: &str) -> (Option<Cow<'_, str>>, PathAction) {
         let split = path_and_query.find('?').unwrap_or(path_and_query.len());
         let (original, query) = path_and_query.split_at(split);
         let mut path = Cow::Borrowed(original);

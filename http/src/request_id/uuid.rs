@@ -1,6 +1,6 @@
 //! Request ids that are UUIDs of version 4 (`envoy.extensions.request_id.uuid.v3`).
 
-use std::{fmt::Write, sync::Arc};
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
@@ -16,6 +16,7 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Where in a UUID stands what it is: `4`, or in the ids that Envoy traces, why it is traced.
 const TRACE_REASON_AT: usize = 14;
 const NOT_TRACED: u8 = b'4';
+const UUID_LENGTH: usize = 36;
 
 /// `envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -62,7 +63,9 @@ impl RequestIdExtension for UuidRequestId {
                 }
             }
             _ => {
-                headers.insert(X_REQUEST_ID, header_value());
+                if let Ok(id) = HeaderValue::from_bytes(&uuid()) {
+                    headers.insert(X_REQUEST_ID, id);
+                }
             }
         }
     }
@@ -78,13 +81,13 @@ impl RequestIdExtension for UuidRequestId {
     }
 
     fn generate(&self) -> String {
-        uuid()
+        uuid().iter().map(|byte| char::from(*byte)).collect()
     }
 }
 
 fn clear_trace_reason(id: &mut HeaderValue) {
     let bytes = id.as_bytes();
-    if bytes.len() != 36 {
+    if bytes.len() != UUID_LENGTH {
         return;
     }
     let mut cleared = bytes.to_vec();
@@ -94,24 +97,18 @@ fn clear_trace_reason(id: &mut HeaderValue) {
     }
 }
 
-fn header_value() -> HeaderValue {
-    // A UUID has no character that a header may not have.
-    HeaderValue::try_from(uuid()).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
-/// A random UUID (RFC 9562, section 5.4).
-fn uuid() -> String {
+/// A random UUID (RFC 9562, section 5.4) as text.
+fn uuid() -> [u8; UUID_LENGTH] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     const VERSION: u128 = 4 << 76;
     const VARIANT: u128 = 0b10 << 62;
-    let random = fastrand::u128(..) & !(0xf << 76) & !(0b11 << 62) | VERSION | VARIANT;
-    let mut text = String::with_capacity(36);
-    for (shift, digits) in [(96, 8), (80, 4), (64, 4), (48, 4), (0, 12)] {
-        if !text.is_empty() {
-            text.push('-');
-        }
-        let part = (random >> shift) & ((1 << (4 * digits)) - 1);
-        // Writing to a string does not fail.
-        let _ = write!(text, "{part:0digits$x}");
+    let mut rest = fastrand::u128(..) & !(0xf << 76) & !(0b11 << 62) | VERSION | VARIANT;
+    let mut text = [b'-'; UUID_LENGTH];
+    for place in
+        text.iter_mut().enumerate().filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23)).map(|(_, place)| place)
+    {
+        rest = rest.rotate_left(4);
+        *place = DIGITS[(rest & 0xf) as usize];
     }
     text
 }
@@ -136,7 +133,7 @@ mod tests {
                 .is_match(&id),
             "{id}"
         );
-        assert_ne!(id, uuid());
+        assert_ne!(id, UuidRequestId::default().generate());
     }
 
     #[test]

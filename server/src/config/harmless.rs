@@ -46,6 +46,12 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("envoy.config.overload.v3.OverloadManager", "buffer_factory_config"),
     ("envoy.config.overload.v3.OverloadManager", "loadshed_points"),
     ("envoy.config.overload.v3.OverloadManager", "refresh_interval"),
+    (
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "append_local_overload",
+    ),
+    // A limit on frames that this proxy does not speak.
+    ("envoy.config.core.v3.Http2ProtocolOptions", "max_metadata_size"),
     // Connections are asked to leave when their listener changes or goes, and never by a failed health check.
     ("envoy.config.listener.v3.Listener", "drain_type"),
     // These tune what is not there: active health checks, outlier detection, merging of endpoint updates.
