@@ -208,13 +208,20 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
             full("late")
         }
         "endless" => {
+            tokio::spawn(count(request.into_body()));
             let piece = || Some((Ok(Frame::data(Bytes::from_static(&[b'e'; 1024]))), ()));
             BodyExt::boxed(StreamBody::new(futures_util::stream::unfold((), move |()| async move {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 piece()
             })))
         }
-        "silent" => std::future::pending().await,
+        "silent" => {
+            // Who does not read does not see that the client is gone.
+            if request.into_body().collect().await.is_ok() {
+                std::future::pending::<()>().await;
+            }
+            full("")
+        }
         _ => full(text),
     });
     if word == "status" {
