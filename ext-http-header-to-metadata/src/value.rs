@@ -50,13 +50,21 @@ pub(crate) fn make(text: String, form: Form) -> Result<Value, Failure> {
     };
     match form.value_type {
         ValueType::String => Ok(Value::String(into_text(bytes))),
-        ValueType::Number => into_text(bytes).trim().parse().map(Value::Number).map_err(|_| Failure::NoValue),
+        ValueType::Number => number(into_text(bytes).trim()).map(Value::Number).ok_or(Failure::NoValue),
         ValueType::ProtobufValue => protobuf_value(&bytes).ok_or(Failure::NoValue),
     }
 }
 
 fn into_text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// A number, as Envoy reads it: with a leading `0x`, too.
+fn number(text: &str) -> Option<f64> {
+    match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => u32::from_str_radix(digits, 16).ok().map(f64::from),
+        None => text.parse().ok(),
+    }
 }
 
 fn protobuf_value(bytes: &[u8]) -> Option<Value> {

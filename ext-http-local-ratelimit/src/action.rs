@@ -73,13 +73,19 @@ struct Text {
 }
 
 impl RateLimit {
-    pub(crate) fn build(config: &config::RateLimit, path: &ConfigPath) -> Result<Self, BuildError> {
+    /// Command operators count if `formatted` says so.
+    pub(crate) fn build(
+        config: &config::RateLimit,
+        path: &ConfigPath,
+        formatted: bool,
+    ) -> Result<Self, BuildError> {
         if config.stage.is_some_and(|stage| stage != 0) || !config.disable_key.is_empty() {
             let message = "'stage' field and 'disable_key' field are not supported";
             return Err(BuildError::at(path.clone(), message));
         }
         let actions = config.actions.iter().enumerate();
-        let actions = actions.map(|(at, action)| Action::build(action, &path.field("actions").index(at)));
+        let actions =
+            actions.map(|(at, action)| Action::build(action, &path.field("actions").index(at), formatted));
         let hits = config.hits_addend.as_ref().and_then(|addend| addend.number);
         Ok(Self { actions: actions.collect::<Result<_, _>>()?, hits: hits.map_or(1, Ranged::get) })
     }
@@ -100,7 +106,10 @@ impl RateLimit {
 }
 
 impl Action {
-    fn build(config: &config::Action, path: &ConfigPath) -> Result<Self, BuildError> {
+    fn build(config: &config::Action, path: &ConfigPath, formatted: bool) -> Result<Self, BuildError> {
+        let text = |text: &str, default: &str, field: &str| {
+            Text::build(text, default, &path.field(field), formatted)
+        };
         let required = |key: &str, value| Self { key: key.to_owned(), value, skip_if_absent: false };
         let key = |key: &str, default: &str| if key.is_empty() { default.to_owned() } else { key.to_owned() };
         Ok(match config {
@@ -129,24 +138,22 @@ impl Action {
                 skip_if_absent: it.skip_if_absent,
             },
             config::Action::GenericKey(it) => {
-                let text = Text::build(&it.descriptor_value, &it.default_value, &path.field("generic_key"))?;
+                let text = text(&it.descriptor_value, &it.default_value, "generic_key")?;
                 required(&key(&it.descriptor_key, "generic_key"), Kind::Text(text))
             }
             config::Action::HeaderValueMatch(it) => {
-                let path = path.field("header_value_match");
                 let kind = Kind::IfHeaders {
                     conditions: it.headers.clone(),
                     expected: it.expect_match.unwrap_or(true),
-                    value: Text::build(&it.descriptor_value, &it.default_value, &path)?,
+                    value: text(&it.descriptor_value, &it.default_value, "header_value_match")?,
                 };
                 required(&key(&it.descriptor_key, "header_match"), kind)
             }
             config::Action::QueryParameterValueMatch(it) => {
-                let path = path.field("query_parameter_value_match");
                 let kind = Kind::IfQuery {
                     conditions: it.query_parameters.clone(),
                     expected: it.expect_match.unwrap_or(true),
-                    value: Text::build(&it.descriptor_value, &it.default_value, &path)?,
+                    value: text(&it.descriptor_value, &it.default_value, "query_parameter_value_match")?,
                 };
                 required(&key(&it.descriptor_key, "query_match"), kind)
             }
@@ -173,9 +180,7 @@ impl Kind {
             Self::SourceCluster => Some(stream.worker().server().node.cluster.clone()),
             Self::DestinationCluster => stream.route()?.forward()?.cluster(head).map(str::to_owned),
             Self::Header(name) => head.get(name).map(str::to_owned),
-            Self::QueryParameter(name) => {
-                query_parameter(head.path(), name).filter(|value| !value.is_empty()).map(str::to_owned)
-            }
+            Self::QueryParameter(name) => query_parameter(head.path(), name).map(str::to_owned),
             Self::RemoteAddress => remote_ip(stream).map(|ip| ip.to_string()),
             Self::MaskedRemoteAddress { v4, v6 } => {
                 let ip = remote_ip(stream)?;
@@ -214,10 +219,11 @@ fn metadata(stream: &HttpStream, key: &MetadataKey, source: MetadataSource) -> O
 }
 
 impl Text {
-    fn build(text: &str, default: &str, path: &ConfigPath) -> Result<Self, BuildError> {
+    fn build(text: &str, default: &str, path: &ConfigPath, formatted: bool) -> Result<Self, BuildError> {
+        let text = if formatted { text.to_owned() } else { text.replace('%', "%%") };
         let refuse = |message: String| BuildError::at(path.field("descriptor_value"), message);
         let operators = Operators::linked().map_err(|error| refuse(error.to_string()))?;
-        let format = Formatter::parse(text, &operators).map_err(|error| refuse(error.to_string()))?;
+        let format = Formatter::parse(&text, &operators).map_err(|error| refuse(error.to_string()))?;
         Ok(Self { format: format.omit_empty_values(true), default: default.to_owned() })
     }
 

@@ -212,9 +212,9 @@ pub struct QueryParameters {
 /// `RateLimit.Action.GenericKey`.
 #[derive(Debug, Deserialize)]
 pub struct GenericKey {
-    /// The entry's value, perhaps with command operators in it.
+    /// The entry's value.
     pub descriptor_value: NonEmptyString,
-    /// The value where those print nothing.
+    /// The value where command operators in it print nothing.
     #[serde(default)]
     pub default_value: String,
     /// The entry's key, by default `generic_key`.
@@ -225,9 +225,9 @@ pub struct GenericKey {
 /// `RateLimit.Action.HeaderValueMatch`.
 #[derive(Debug, Deserialize)]
 pub struct HeaderValueMatch {
-    /// The entry's value, perhaps with command operators in it.
+    /// The entry's value.
     pub descriptor_value: NonEmptyString,
-    /// The value where those print nothing.
+    /// The value where command operators in it print nothing.
     #[serde(default)]
     pub default_value: String,
     /// The entry's key, by default `header_match`.
@@ -243,9 +243,9 @@ pub struct HeaderValueMatch {
 /// `RateLimit.Action.QueryParameterValueMatch`.
 #[derive(Debug, Deserialize)]
 pub struct QueryParameterValueMatch {
-    /// The entry's value, perhaps with command operators in it.
+    /// The entry's value.
     pub descriptor_value: NonEmptyString,
-    /// The value where those print nothing.
+    /// The value where command operators in it print nothing.
     #[serde(default)]
     pub default_value: String,
     /// The entry's key, by default `query_match`.

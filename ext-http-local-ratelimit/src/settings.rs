@@ -25,6 +25,10 @@ stat_group! {
     }
 }
 
+/// Envoy's runtime key under which a `descriptor_value` may hold command operators; it is off there as well.
+const FORMATTED_VALUES: &str =
+    "envoy.reloadable_features.enable_formatter_for_ratelimit_action_descriptor_value";
+
 pub(crate) struct Settings {
     pub(crate) stats: LocalRateLimitStats,
     pub(crate) status: StatusCode,
@@ -70,8 +74,10 @@ impl Settings {
     ) -> Result<Self, BuildError> {
         let (server, path) = (context.build.server, context.build.path());
         let plan = Plan::build(config, path)?;
+        let formatted = server.runtime.snapshot().boolean(FORMATTED_VALUES, false);
         let limits = config.rate_limits.iter().enumerate();
-        let limits = limits.map(|(at, limit)| RateLimit::build(limit, &path.field("rate_limits").index(at)));
+        let limits = limits
+            .map(|(at, limit)| RateLimit::build(limit, &path.field("rate_limits").index(at), formatted));
         let rate_limits: Vec<_> = limits.collect::<Result<_, _>>()?;
         if rate_limits.is_empty() && !config.descriptors.is_empty() {
             let message =

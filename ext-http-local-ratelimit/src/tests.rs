@@ -111,13 +111,13 @@ async fn kinds_of_requests_have_limits_of_their_own() {
 async fn many_things_make_up_the_kind_of_a_request() {
     let server = TestServer::default();
     let actions = "{destination_cluster: {}}, {remote_address: {}}, {masked_remote_address: {v4_prefix_mask_len: 8}}, \
-        {generic_key: {descriptor_value: '%REQ(:METHOD)%'}}, {query_parameters: {query_parameter_name: q, descriptor_key: q}}, \
+        {generic_key: {descriptor_value: '%G'}}, {query_parameters: {query_parameter_name: q, descriptor_key: q}}, \
         {header_value_match: {descriptor_value: yes, headers: [{name: h}], expect_match: false}}, \
         {query_parameter_value_match: {descriptor_value: yes, query_parameters: [{name: q}]}}, \
         {metadata: {descriptor_key: m, metadata_key: {key: n, path: [{key: a}]}, default_value: d}}, \
         {request_headers: {header_name: none, descriptor_key: none, skip_if_absent: true}}";
     let entries = "{key: destination_cluster, value: up}, {key: remote_address, value: 10.0.0.1}, \
-        {key: masked_remote_address, value: 10.0.0.0/8}, {key: generic_key, value: GET}, {key: q, value: '1'}, \
+        {key: masked_remote_address, value: 10.0.0.0/8}, {key: generic_key, value: '%G'}, {key: q, value: '1'}, \
         {key: header_match, value: 'yes'}, {key: query_match, value: 'yes'}, {key: m, value: d}";
     let fields = format!(
         "{ON}, token_bucket: {{max_tokens: 9, fill_interval: 60s}}, rate_limits: [{{actions: [{actions}]}}], \
