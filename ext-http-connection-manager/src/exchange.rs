@@ -1,11 +1,14 @@
 //! One request and its answer: from the first byte to the entry in the access log.
 
+mod deadlines;
+mod report;
+
 use std::{
     cell::{Cell, OnceCell, Ref, RefCell},
     future::poll_fn,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Poll, Waker},
     time::Duration,
 };
 
@@ -13,17 +16,15 @@ use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use tokio::time::Instant;
 use underpass_core::{
     access_log::AccessLogType,
-    connection::BoxFuture,
-    response_flags::ResponseFlag,
     stream_info::{SharedStreamInfo, StreamInfo},
 };
 use underpass_http::{
     Body, HttpStream, RequestHead, Response,
-    downstream::{self, DownstreamReset, Refusal},
     local_reply::{local_reply, reply_without_request},
 };
 
-use crate::{connection::ManagedConnection, log::LoggedAnswer, reply, stats::count_answer, upgrade::Allowed};
+use self::deadlines::TimeUp;
+use crate::{connection::ManagedConnection, log::LoggedAnswer, stats::count_answer, upgrade::Allowed};
 
 /// One request and its answer.
 pub(crate) struct Exchange {
@@ -59,15 +60,6 @@ struct State {
     reset: bool,
     /// The client has said that it will not send another request on this connection.
     last_request: bool,
-}
-
-/// Which of its times is up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TimeUp {
-    Headers,
-    Request,
-    Idle,
-    Duration,
 }
 
 impl Exchange {
@@ -130,117 +122,6 @@ impl Exchange {
     fn touch(&self) {
         if self.idle_timeout.get().is_some() {
             self.last_activity.set(Instant::now());
-        }
-    }
-
-    /// When something last happened. A tunnel, which nobody here sees, notes when its bytes move.
-    fn last_active(&self) -> Instant {
-        let tunnel = [self.info.last_byte_received.get(), self.info.last_byte_sent.get()];
-        tunnel.into_iter().flatten().map(Instant::from).fold(self.last_activity.get(), Instant::max)
-    }
-
-    /// The next of its deadlines.
-    fn deadline(&self) -> Option<(Instant, TimeUp)> {
-        let settings = &self.connection.settings;
-        let state = self.state.get();
-        let since_start = |limit: Option<Duration>| limit.map(|limit| self.started + limit);
-        let headers = since_start(settings.request_headers_timeout.filter(|_| !state.head_complete));
-        let request = since_start(
-            settings.request_timeout.filter(|_| !state.request_complete && !self.is_upgrade.get()),
-        );
-        let idle = self.idle_timeout.get().map(|limit| self.last_active() + limit);
-        let all = [
-            (headers, TimeUp::Headers),
-            (request, TimeUp::Request),
-            (idle, TimeUp::Idle),
-            (self.ends_at.get(), TimeUp::Duration),
-        ];
-        all.into_iter().filter_map(|(at, what)| Some((at?, what))).min_by_key(|(at, _)| *at)
-    }
-
-    fn watch_deadline(&self) {
-        for at in [self.deadline().map(|(at, _)| at), self.logs_at.get()].into_iter().flatten() {
-            self.connection.look_at_latest(at);
-        }
-    }
-
-    /// Logs it if it is time, and says when it will be again.
-    fn log_periodically(&self, now: Instant) -> Option<Instant> {
-        let at = self.logs_at.get()?;
-        if at > now {
-            return Some(at);
-        }
-        self.log(AccessLogType::DownstreamPeriodic);
-        let next =
-            self.connection.settings.log_options.access_log_flush_interval.map(|interval| at + interval);
-        self.logs_at.set(next);
-        next
-    }
-
-    /// Notes whether its time is up, and says when to look again.
-    pub(crate) fn look_at(&self, now: Instant) -> Option<Instant> {
-        let logs_at = self.log_periodically(now);
-        let expires_at = self.look_at_deadlines(now);
-        logs_at.into_iter().chain(expires_at).min()
-    }
-
-    fn look_at_deadlines(&self, now: Instant) -> Option<Instant> {
-        if self.time_up.get().is_some() {
-            return None;
-        }
-        let (at, what) = self.deadline()?;
-        if at > now {
-            return Some(at);
-        }
-        self.time_up.set(Some(what));
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-        None
-    }
-
-    fn poll_time_up(&self, cx: &mut Context<'_>) -> Poll<TimeUp> {
-        // On HTTP/2 the connection looks at the deadlines of all its streams.
-        if !self.connection.is_http2() {
-            self.connection.poll_deadlines(cx);
-        }
-        if let Some(what) = self.time_up.get() {
-            return Poll::Ready(what);
-        }
-        let mut waker = self.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            *waker = Some(cx.waker().clone());
-        }
-        Poll::Pending
-    }
-
-    /// Counts that time is up, and says what the answer is.
-    fn time_is_up(&self, what: TimeUp) -> (StatusCode, &'static str, &'static str) {
-        let stats = &self.connection.settings.stats;
-        // Envoy's `maybeRequestTimeoutCode`: a request that is complete waits for somebody else.
-        let by_request = if self.state.get().request_complete {
-            StatusCode::GATEWAY_TIMEOUT
-        } else {
-            StatusCode::REQUEST_TIMEOUT
-        };
-        match what {
-            TimeUp::Headers => {
-                stats.downstream_rq_header_timeout.inc();
-                (StatusCode::REQUEST_TIMEOUT, "request header timeout", "request_header_timeout")
-            }
-            TimeUp::Request => {
-                stats.downstream_rq_timeout.inc();
-                (StatusCode::REQUEST_TIMEOUT, "request timeout", "request_overall_timeout")
-            }
-            TimeUp::Idle => {
-                stats.downstream_rq_idle_timeout.inc();
-                self.info.set_flag(ResponseFlag::StreamIdleTimeout);
-                (by_request, "stream timeout", "stream_idle_timeout")
-            }
-            TimeUp::Duration => {
-                stats.downstream_rq_max_duration_reached.inc();
-                (by_request, "downstream duration timeout", "max_duration_timeout")
-            }
         }
     }
 
@@ -367,177 +248,5 @@ impl Exchange {
             self.answer.borrow_mut().head = Some((response.status(), response.headers().clone()));
         }
         self.touch();
-    }
-}
-
-impl downstream::Exchange for Exchange {
-    fn serve(&self, head: RequestHead, body: Body) -> BoxFuture<'_, Response> {
-        Box::pin(self.run(head, body))
-    }
-
-    fn refuse(&self, refusal: Refusal) -> Response {
-        let Refusal { status, details } = refusal;
-        let settings = &self.connection.settings;
-        self.set_details(details);
-        self.info.response_code.set(Some(status.as_u16()));
-        let mut response = if details == PATH_NORMALIZATION_FAILED {
-            settings.stats.downstream_rq_failed_path_normalization.inc();
-            self.plain(status, "")
-        } else {
-            settings.stats.downstream_cx_protocol_error.inc();
-            self.info.set_flag(ResponseFlag::DownstreamProtocolError);
-            self.plain(status, reply::refusal_text(status))
-        };
-        self.dress(response.headers_mut(), false, None);
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        self.response_starts(&response);
-        response
-    }
-
-    fn last_request(&self) {
-        self.update(|state| state.last_request = true);
-    }
-
-    fn continued(&self) {
-        let settings = &self.connection.settings;
-        self.info.response_code.set(Some(100));
-        count_answer(&settings.stats, &settings.listener_stats, 100);
-    }
-
-    fn head_received(&self, bytes: usize) {
-        self.info.header_bytes.0.set(bytes as u64);
-    }
-
-    fn data_received(&self, bytes: usize) {
-        self.info.bytes_received.set(self.info.bytes_received.get() + bytes as u64);
-        self.touch();
-    }
-
-    fn request_complete(&self) {
-        if self.state.get().request_complete {
-            return;
-        }
-        self.update(|state| state.request_complete = true);
-        self.info.last_byte_received.set(Some(std::time::Instant::now()));
-    }
-
-    fn head_sent(&self, bytes: usize) {
-        self.info.header_bytes.1.set(bytes as u64);
-        self.info.first_byte_sent.set(Some(std::time::Instant::now()));
-        if self.is_tunnel.get()
-            && self.connection.settings.log_options.flush_log_on_tunnel_successfully_established
-        {
-            self.log(AccessLogType::DownstreamTunnelSuccessfullyEstablished);
-        }
-    }
-
-    fn data_sent(&self, bytes: usize) {
-        self.info.bytes_sent.set(self.info.bytes_sent.get() + bytes as u64);
-        self.touch();
-    }
-
-    fn trailers_sent(&self, trailers: &HeaderMap) {
-        if !self.connection.settings.logs.is_empty() {
-            self.answer.borrow_mut().trailers = Some(trailers.clone());
-        }
-    }
-
-    fn response_complete(&self) {
-        self.update(|state| state.response_complete = true);
-        self.info.last_byte_sent.set(Some(std::time::Instant::now()));
-        if !self.state.get().request_complete {
-            // What is still to come of the request is reset.
-            let settings = &self.connection.settings;
-            settings.stats.downstream_rq_rx_reset.inc();
-            if self.connection.is_http2() && !self.is_tunnel.get() {
-                settings.codec.stats.http2.tx_reset.inc();
-            }
-        }
-        let flags = self.info.flags.get();
-        if self.is_upgrade.get() && flags.contains(ResponseFlag::DownstreamConnectionTermination) {
-            // Its tunnel has found out.
-            self.connection.client_closed();
-        }
-        if self.is_upgrade.get() && flags.contains(ResponseFlag::DownstreamRemoteReset) {
-            self.connection.settings.codec.stats.http2.rx_reset.inc();
-        }
-    }
-
-    fn reset(&self, reason: DownstreamReset) {
-        if self.state.get().reset || self.state.get().response_complete {
-            return;
-        }
-        self.update(|state| state.reset = true);
-        let stats = &self.connection.settings.stats;
-        stats.downstream_rq_rx_reset.inc();
-        match reason {
-            DownstreamReset::Disconnected => {
-                self.info.set_flag(ResponseFlag::DownstreamConnectionTermination);
-                self.set_details("downstream_remote_disconnect");
-            }
-            DownstreamReset::StreamReset => {
-                self.info.set_flag(ResponseFlag::DownstreamRemoteReset);
-                self.set_details("http2.remote_reset");
-            }
-            DownstreamReset::ProtocolError(details) => {
-                stats.downstream_cx_protocol_error.inc();
-                self.info.set_flag(ResponseFlag::DownstreamProtocolError);
-                self.set_details(details);
-            }
-            DownstreamReset::Refused(details) => {
-                self.info.set_flag(ResponseFlag::DownstreamRemoteReset);
-                self.set_details(details);
-            }
-            DownstreamReset::Local => stats.downstream_rq_tx_reset.inc(),
-        }
-    }
-
-    fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<Option<Response>> {
-        self.poll_time_up(cx).map(|what| {
-            let (status, text, details) = self.time_is_up(what);
-            self.set_details(details);
-            if self.state.get().response_started {
-                return None;
-            }
-            self.info.response_code.set(Some(status.as_u16()));
-            let mut response = self.plain(status, text);
-            self.dress(response.headers_mut(), false, None);
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            self.response_starts(&response);
-            Some(response)
-        })
-    }
-}
-
-/// The details of a path that cannot be put in order.
-const PATH_NORMALIZATION_FAILED: &str = "path_normalization_failed";
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        let state = self.state.get();
-        let stats = &self.connection.settings.stats;
-        if !state.response_complete && !state.reset {
-            // The connection's future was dropped: this proxy ends it.
-            self.info.set_flag(ResponseFlag::DownstreamConnectionTermination);
-            self.set_details("downstream_local_disconnect");
-            stats.downstream_rq_rx_reset.inc();
-            self.connection.dropped_with_request();
-        }
-        stats.downstream_rq_active.dec();
-        if self.is_upgrade.get() {
-            stats.downstream_cx_upgrades_active.dec();
-        }
-        if self.connection.is_http2() {
-            let soon = self.started.elapsed() <= self.connection.settings.premature_lifetime;
-            self.connection.count_end(soon && state.reset && !state.response_started);
-        }
-        self.info.complete();
-        let took = self.info.duration().as_millis();
-        stats.downstream_rq_time.record(u64::try_from(took).unwrap_or(u64::MAX));
-        if let Some(stream) = self.stream().filter(|_| !self.connection.settings.logs.is_empty()) {
-            stream.note_cluster();
-        }
-        self.log(AccessLogType::DownstreamEnd);
-        self.connection.leave(self.key.get());
     }
 }
