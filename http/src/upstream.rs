@@ -21,10 +21,9 @@ mod stream;
 
 pub(crate) use self::http1::Http1Answer;
 pub use self::{
-    http1::InterimAnswers,
     pools::{PoolRequest, acquire},
     protocol::Protocol,
-    stream::{Established, PooledStream, Trailers},
+    stream::{Established, InterimAnswers, PooledStream, Trailers},
 };
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ use self::{
 use super::{
     accounting::{ConnectionState, StreamHold},
     metered::{Held, Metered},
-    stream::{Established, Trailers},
+    stream::{Established, InterimAnswers, Trailers},
 };
 use crate::{
     Body, RequestHead, Response,
@@ -62,17 +62,10 @@ pub(super) struct Http1Client {
     /// The request that is being sent; none once it is complete.
     request: Option<Request>,
     /// What came before the answer to the present request.
-    interim: Vec<StatusCode>,
+    interim: InterimAnswers,
     settings: Arc<ClusterProtocolOptions>,
     pub(super) connection: Rc<ConnectionState>,
 }
-
-/// How many answers before the last one are noted; more than that is no matter for stats.
-const MAX_INTERIM: usize = 16;
-
-/// The statuses of the answers before the last one (100, 103), for stats; in the extensions of the last one.
-#[derive(Debug, Clone)]
-pub struct InterimAnswers(pub Vec<StatusCode>);
 
 /// Why an exchange cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +94,7 @@ impl Http1Client {
             unwritable: false,
             used_up: Cell::new(false),
             request: None,
-            interim: Vec::new(),
+            interim: InterimAnswers::default(),
             settings: Arc::clone(settings),
             connection,
         })
@@ -215,15 +208,10 @@ impl Http1Client {
             if !self.read.is_empty() {
                 match self.heads.read(&mut self.read, method, &self.settings) {
                     Ok(Some(head)) if is_interim(head.response.status()) => {
-                        if self.interim.len() < MAX_INTERIM {
-                            self.interim.push(head.response.status());
-                        }
+                        self.interim.note(head.response.status());
                     }
                     Ok(Some(mut head)) => {
-                        if !self.interim.is_empty() {
-                            let interim = InterimAnswers(std::mem::take(&mut self.interim));
-                            head.response.extensions_mut().insert(interim);
-                        }
+                        std::mem::take(&mut self.interim).put_into(&mut head.response);
                         return Poll::Ready(Ok(head));
                     }
                     Ok(None) => {}

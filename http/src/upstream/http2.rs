@@ -15,7 +15,7 @@ pub(super) use self::request::{Encoded, encode};
 use self::{guard::Guard, upload::Upload};
 use super::{
     accounting::StreamHold,
-    stream::{Established, Trailers},
+    stream::{Established, InterimAnswers, Trailers},
 };
 use crate::{Body, RequestHead, Response, h2_stream_io::H2StreamIo, reset::StreamReset};
 
@@ -31,6 +31,7 @@ pub(super) async fn send(
     let (answer, stream) = place.send_request(request, headers_only, &mut guard)?;
     let mut upload = (!headers_only).then(|| Box::pin(Upload::new(stream, body)));
     let mut answer = pin!(answer);
+    let mut interim = InterimAnswers::default();
     let outcome = poll_fn(|cx| {
         if let Some(sending) = &mut upload
             && let Poll::Ready(result) = sending.as_mut().poll(cx)
@@ -40,10 +41,17 @@ pub(super) async fn send(
                 return Poll::Ready(Err(reset));
             }
         }
-        answer.as_mut().poll(cx).map_err(|error| StreamReset::from(&error))
+        while let Poll::Ready(Some(Ok(early))) = answer.poll_informational(cx) {
+            interim.note(early.status());
+        }
+        answer.as_mut().poll(cx).map_err(|error| {
+            place.client.note_error(&error);
+            StreamReset::from(&error)
+        })
     })
     .await;
-    let response = outcome.map_err(|reset| guard.fail(reset))?;
+    let mut response = outcome.map_err(|reset| guard.fail(reset))?;
+    interim.put_into(&mut response);
     if let Some(upload) = upload {
         // What is left of the request must not wait for somebody to read the answer.
         guard.watch(tokio::task::spawn_local(async move {
@@ -62,7 +70,10 @@ pub(super) async fn tunnel(
     let Encoded { request, upgrade } = encode(head)?;
     let mut guard = Guard::new(hold);
     let (answer, mut stream) = place.send_request(request, false, &mut guard)?;
-    let mut answer = answer.await.map_err(|error| guard.fail((&error).into()))?;
+    let mut answer = answer.await.map_err(|error| {
+        place.client.note_error(&error);
+        guard.fail((&error).into())
+    })?;
     if !answer.status().is_success() {
         // Nothing follows from this side.
         let _ = stream.send_data(Bytes::new(), true);

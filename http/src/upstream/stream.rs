@@ -2,7 +2,7 @@
 
 use std::{cell::OnceCell, rc::Rc, sync::Arc};
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use underpass_core::{
     address::Address,
     cluster::{ClusterInfo, Host},
@@ -43,6 +43,25 @@ impl Place {
         match self {
             Self::Http1(client) => client.use_up(),
             Self::Http2(place) => place.client.drain(),
+        }
+    }
+}
+
+/// Answers that came before the last one (1xx, but 100): in the extensions of a response, where there were any.
+#[derive(Debug, Clone, Default)]
+pub struct InterimAnswers(pub Vec<StatusCode>);
+
+impl InterimAnswers {
+    pub(super) fn note(&mut self, status: StatusCode) {
+        // More than a few are no matter for stats.
+        if status != StatusCode::CONTINUE && self.0.len() < 16 {
+            self.0.push(status);
+        }
+    }
+
+    pub(super) fn put_into<B>(self, response: &mut http::Response<B>) {
+        if !self.0.is_empty() {
+            response.extensions_mut().insert(self);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -38,6 +38,11 @@ pub(in crate::upstream) struct Http2Client {
     idle_interval: Option<Duration>,
     wants_ping: Cell<bool>,
     pub(super) frames: Rc<FrameMeter>,
+    /// Whether an answer that is none ends the connection, not only its stream.
+    is_strict: bool,
+    /// Set when it did; wakes the driver.
+    broken: Cell<bool>,
+    driver: RefCell<Option<Waker>>,
     pub(in crate::upstream) connection: Rc<ConnectionState>,
 }
 
@@ -54,6 +59,19 @@ impl Http2Client {
             && self.connection.idle_since.get().elapsed() >= interval
         {
             self.wants_ping.set(true);
+        }
+    }
+
+    /// Takes note of why there is no answer. One that is none ends the connection, unless the configuration says otherwise.
+    pub(super) fn note_error(&self, error: &h2::Error) {
+        if error.is_library() && error.is_reset() {
+            self.connection.codec_stats.http2().rx_messaging_error.inc();
+            if self.is_strict {
+                self.broken.set(true);
+                if let Some(driver) = self.driver.take() {
+                    driver.wake();
+                }
+            }
         }
     }
 
@@ -137,6 +155,9 @@ pub(in crate::upstream) async fn open(
         idle_interval: settings.keepalive.as_ref().and_then(|keepalive| keepalive.connection_idle_interval),
         wants_ping: Cell::new(false),
         frames,
+        is_strict: !settings.stream_error_on_invalid_http_message,
+        broken: Cell::new(false),
+        driver: RefCell::new(None),
         connection,
     });
     let driver = Driver::new(connection_driver, flusher, Rc::clone(&client), &pool.settings);
@@ -173,6 +194,14 @@ impl Driver {
             self.look_at_peer(cx);
             if let Poll::Ready(end) = turn {
                 return Poll::Ready(Some(end));
+            }
+            if self.client.broken.get() {
+                self.client.connection.note_protocol_error();
+                return Poll::Ready(None);
+            }
+            let mut driver = self.client.driver.borrow_mut();
+            if !driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
+                *driver = Some(cx.waker().clone());
             }
             self.look_at_time(&mut timer, cx);
             if let Some(pings) = &mut self.pings
