@@ -2,6 +2,8 @@
 //!
 //! Behind the feature `testing`, which belongs into `[dev-dependencies]`.
 
+#![allow(clippy::expect_used, reason = "a test that asks for what is no request shall say so and end")]
+
 use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
