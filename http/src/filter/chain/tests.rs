@@ -94,7 +94,7 @@ struct Filters {
 
 /// The chain with these entries, or what is wrong with it; and the warnings.
 fn chain(entries: &[&str]) -> (Result<FilterChain, String>, Vec<String>) {
-    let list: String = entries.iter().map(|entry| format!("\n- {entry}")).collect();
+    let list = entries.iter().map(|entry| format!("\n- {entry}")).collect::<Vec<_>>().concat();
     let document =
         parse_yaml("f.yaml", &format!("http_filters:{}", if list.is_empty() { " []" } else { &list }));
     let extensions = ExtensionSet::from_inventory().unwrap();
