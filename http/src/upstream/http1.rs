@@ -209,6 +209,8 @@ impl Http1Client {
                 match self.heads.read(&mut self.read, method, &self.settings) {
                     Ok(Some(head)) if is_interim(head.response.status()) => {
                         self.interim.note(head.response.status());
+                        // What follows may be in the buffer already.
+                        continue;
                     }
                     Ok(Some(mut head)) => {
                         std::mem::take(&mut self.interim).put_into(&mut head.response);
