@@ -27,6 +27,8 @@ pub struct H2Proxy {
 pub enum Behaviour {
     /// Answers with a status. After a 2xx it sends back what comes, and the end.
     Answers(u16),
+    /// Answers with 200, says that nothing follows, and counts what comes.
+    FinishesFirst,
     /// Never answers.
     Silent,
     /// Answers with 200 and takes nothing: the window stays shut.
@@ -39,6 +41,7 @@ struct Shared {
     open: AtomicUsize,
     requests: Mutex<Vec<String>>,
     resets: AtomicUsize,
+    received: AtomicUsize,
 }
 
 impl H2Proxy {
@@ -84,6 +87,11 @@ impl H2Proxy {
         self.shared.resets.load(Ordering::Relaxed)
     }
 
+    /// How many bytes came on streams that were finished first here.
+    pub fn received(&self) -> usize {
+        self.shared.received.load(Ordering::Relaxed)
+    }
+
     /// The requests that came, `METHOD target`.
     pub fn requests(&self) -> Vec<String> {
         self.shared.requests.lock().expect("nobody panics with the lock held").clone()
@@ -114,7 +122,7 @@ async fn answer(
     let text = format!("{} {}", request.method(), request.uri());
     shared.requests.lock().expect("nobody panics with the lock held").push(text);
     shared.open.fetch_add(1, Ordering::Relaxed);
-    if converse(request.into_body(), respond, behaviour).await.is_none() {
+    if converse(request.into_body(), respond, behaviour, &shared).await.is_none() {
         shared.resets.fetch_add(1, Ordering::Relaxed);
     }
     shared.open.fetch_sub(1, Ordering::Relaxed);
@@ -125,10 +133,11 @@ async fn converse(
     mut body: RecvStream,
     mut respond: SendResponse<Bytes>,
     behaviour: Behaviour,
+    shared: &Shared,
 ) -> Option<()> {
     let status = match behaviour {
         Behaviour::Answers(status) => status,
-        Behaviour::Stalls => 200,
+        Behaviour::Stalls | Behaviour::FinishesFirst => 200,
         Behaviour::Silent => {
             std::future::poll_fn(|cx| respond.poll_reset(cx)).await.ok();
             return None;
@@ -143,6 +152,13 @@ async fn converse(
     if matches!(behaviour, Behaviour::Stalls) {
         std::future::poll_fn(|cx| stream.poll_reset(cx)).await.ok();
         return None;
+    }
+    if matches!(behaviour, Behaviour::FinishesFirst) {
+        stream.send_data(Bytes::new(), true).ok()?;
+        while let Some(piece) = body.data().await {
+            shared.received.fetch_add(piece.ok()?.len(), Ordering::Relaxed);
+        }
+        return Some(());
     }
     while let Some(piece) = body.data().await {
         let piece = piece.ok()?;

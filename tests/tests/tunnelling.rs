@@ -139,6 +139,20 @@ fn bytes_cross_every_kind_of_tunnel_unchanged() {
 }
 
 #[test]
+fn client_may_go_on_when_the_proxy_finishes_first() {
+    for fields in [json!({}), json!({ "use_post": true })] {
+        let far = H2Proxy::start(Behaviour::FinishesFirst);
+        let proxy = Proxy::start(tunnel_over_http2(far.port(), fields));
+        let mut client = proxy.connect("entry");
+        assert_eq!(read_all(&mut client), (String::new(), End::Eof));
+        client.write_all(b"still here").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        eventually("all of it came", || far.received() == "still here".len());
+        assert_eq!(proxy.lines("entry.log", 1), ["- - rx=10 tx=0 attempts=1"]);
+    }
+}
+
+#[test]
 fn refused_tunnel_ends_the_client_without_a_byte_of_it_sent() {
     let origin = http1_proxy("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n", |mut stream, record| {
         let mut sent = String::new();

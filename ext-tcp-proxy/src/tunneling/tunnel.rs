@@ -155,7 +155,8 @@ impl Tunnel {
         head: RequestHead,
         buffer_limit: usize,
     ) -> Result<Answer, StreamReset> {
-        if !self.request.is_post() {
+        // A POST over HTTP/2 is a stream like that of a CONNECT. Over HTTP/1.1 its bodies are in chunks.
+        if !self.request.is_post() || place.protocol() == Protocol::Http2 {
             let answer = place.tunnel(head).await?;
             let (response, _) = answer.response.into_parts();
             let (status, headers) = (response.status, response.headers);

@@ -47,6 +47,7 @@ pub(super) struct ConnectionState {
     /// The request that all bytes belong to, where a connection carries one at a time.
     carried: RefCell<Option<SharedStreamInfo>>,
     closed_remotely: Cell<bool>,
+    carries_tunnel: Cell<bool>,
     /// When its last request ended.
     pub(super) idle_since: Cell<Instant>,
     /// Requests in progress.
@@ -91,6 +92,7 @@ impl ConnectionState {
             carried: RefCell::new(None),
             idle_since: Cell::new(Instant::now()),
             closed_remotely: Cell::new(false),
+            carries_tunnel: Cell::new(false),
             active: Cell::new(0),
             ended_with_request: Cell::new(false),
             requests: Cell::new(0),
@@ -151,6 +153,18 @@ impl ConnectionState {
         if let Some(info) = &*self.carried.borrow() {
             info.upstream.wire_bytes_sent.set(info.upstream.wire_bytes_sent.get() + n);
         }
+    }
+
+    /// The peer has finished sending. That is no close of a connection that carries a tunnel, whose other direction goes on.
+    pub(super) fn note_remote_end(&self) {
+        if !self.carries_tunnel.get() {
+            self.note_remote_close();
+        }
+    }
+
+    /// From now on each direction ends for itself.
+    pub(super) fn note_tunnel(&self) {
+        self.carries_tunnel.set(true);
     }
 
     pub(super) fn note_remote_close(&self) {

@@ -348,6 +348,9 @@ pub(super) async fn tunnel(
     head: RequestHead,
 ) -> Result<Established, StreamReset> {
     let connects = head.is_connect();
+    if connects {
+        client.connection.note_tunnel();
+    }
     let answered = exchange(begin(client, hold, &head, Body::empty())?).await?;
     let status = answered.response.status();
     let accepted = if connects { status.is_success() } else { status == StatusCode::SWITCHING_PROTOCOLS };

@@ -37,7 +37,8 @@ impl Metered {
 
     fn note_read(&self, read: &io::Result<usize>) {
         match read {
-            Ok(0) | Err(_) => self.connection.note_remote_close(),
+            Ok(0) => self.connection.note_remote_end(),
+            Err(_) => self.connection.note_remote_close(),
             Ok(n) => self.connection.note_received(*n),
         }
     }
