@@ -6,7 +6,7 @@
 //! Everything is asked of Envoy's own options and paths, so the expectations can be checked on Envoy itself:
 //! `UNDERPASS_BIN=path/to/envoy cargo test -p underpass-tests`. What fails there are our own additions: the old form of
 //! the documented example, places of errors in a file, warnings, `--list-extensions`, `--compat`, `demo`, hop limits, drain
-//! on TERM.
+//! on TERM, metadata of requests behind a hop.
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on shall say so and end")]
 

@@ -129,7 +129,7 @@ fn inner(cluster: Value, options: &Options) -> Value {
     if options.http2 { cluster.with(speaks_http2()) } else { cluster }
 }
 
-/// The HTTP filter chain and routes are those of [`hcm`]; this adds upgrades for WebSockets.
+/// What a connection manager needs to let `WebSocket` connections through.
 pub fn accepts_websocket() -> Value {
     json!({ "upgrade_configs": [{ "upgrade_type": "websocket" }] })
 }

@@ -198,6 +198,34 @@ fn destinations_come_from_headers_metadata_and_filter_state() {
     assert_eq!(log[3], "503 UH no_healthy_upstream -");
 }
 
+/// An addition to Envoy, which hands over metadata of hosts and clusters only.
+#[test]
+fn what_is_known_of_a_request_crosses_a_hop() {
+    let origin = HttpOrigin::start();
+    let to_metadata = extension(
+        "filters.http.header_to_metadata.v3.Config",
+        json!({ "request_rules": [{
+            "header": "x-tenant",
+            "on_header_present": { "metadata_namespace": "of_request", "key": "tenant", "type": "STRING" },
+        }] }),
+    );
+    let route_with_metadata =
+        route("/", "to_inner").with(metadata(json!({ "of_route": { "tier": "gold" } })));
+    let entry = hcm_with_filters("entry", [to_metadata], [route_with_metadata]);
+    let line = "%DYNAMIC_METADATA(of_request:tenant)% %DYNAMIC_METADATA(of_route:tier)%";
+    let inner = tcp_proxy("inner", "up").with(log_to("inner.log", line));
+    let passed = internal_upstream(&[("of_request", "request"), ("of_route", "route")]);
+    let to_inner = cluster("to_inner", [internal("inner")]).with(json!({ "transport_socket": passed }));
+    let mut proxy = Proxy::start(bootstrap(
+        [listener("entry", [entry]), internal_listener("inner", [inner])],
+        [to_inner, cluster("up", [port(origin.port())])],
+    ));
+    let text = "GET / HTTP/1.1\r\nhost: h\r\nx-tenant: blue\r\nconnection: close\r\n\r\n";
+    assert_eq!(underpass_tests::http_client::ask(proxy.listener("entry"), text).status, 200);
+    proxy.stop();
+    assert_eq!(proxy.lines("inner.log", 1), ["blue gold"]);
+}
+
 #[test]
 fn a_chain_is_chosen_by_what_the_client_speaks() {
     let origin = HttpOrigin::start();

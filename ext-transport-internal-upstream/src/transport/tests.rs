@@ -125,6 +125,17 @@ fn dynamic_metadata_of_the_stream_is_the_request_kind() {
 }
 
 #[test]
+fn metadata_of_the_route_is_the_route_kind() {
+    let server = TestServer::default();
+    let transport = build(&server, &[("k", "route")]).unwrap();
+    let info = downstream(&server);
+    *info.route_metadata.borrow_mut() = Some(std::sync::Arc::new(metadata("k", "route")));
+    let handed = handed_over(&server, &*transport, Metadata::default(), Metadata::default(), Some(&info));
+    assert_eq!(from(&handed, "k"), Some("route"));
+    assert_eq!(server.counter(NO_METADATA), 0);
+}
+
+#[test]
 fn all_filter_state_that_is_shared_with_upstream_is_handed_over() {
     let server = TestServer::default();
     let transport = build(&server, &[]).unwrap();
