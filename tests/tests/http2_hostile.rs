@@ -53,7 +53,7 @@ fn changed(changes: &[&str]) -> Vec<(String, String)> {
         } else {
             let (name, value) = change.split_once('=').unwrap();
             match headers.iter_mut().find(|(each, _)| each == name && name.starts_with(':')) {
-                Some(present) => present.1 = value.to_owned(),
+                Some(present) => value.clone_into(&mut present.1),
                 None => headers.push((name.to_owned(), value.to_owned())),
             }
         }

@@ -1,8 +1,6 @@
 //! Clients that others wrote, through a connection manager and through tunnels: curl, nghttp and h2load (the latter two are in
 //! Debian's package `nghttp2-client`). One that is not installed is skipped with a word.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall say so and end")]
-
 use std::{
     fs,
     process::{Command, Stdio},

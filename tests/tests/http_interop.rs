@@ -133,7 +133,7 @@ fn a_client_that_finishes_first_gets_its_answer() {
             let origin = Origin::sink();
             let pair = start(name, sides, Some(origin.port()));
             let mut client = connect(pair.entry);
-            client.write_all(&[1; 300_000]).unwrap();
+            client.write_all(&vec![1; 300_000]).unwrap();
             client.shutdown(Shutdown::Write).unwrap();
             let (answer, _) = underpass_tests::client::read_all(&mut client);
             assert_eq!(answer, "got 300000", "{name} {sides:?}");
@@ -146,7 +146,7 @@ fn an_origin_that_ends_ends_the_client() {
     for name in PAIRS {
         for sides in sides() {
             let origin = Origin::start(|mut stream, _| {
-                let _ = stream.write_all(&[2; 100_000]);
+                let _ = stream.write_all(&vec![2; 100_000]);
             });
             let pair = start(name, sides, Some(origin.port()));
             let mut client = connect(pair.entry);

@@ -75,7 +75,7 @@ fn bodies_pass_over_http1_too() {
             write!(writing, "POST /echo HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n").unwrap();
             for _ in 0..SIZE >> 16 {
                 writing.write_all(b"10000\r\n").unwrap();
-                writing.write_all(&[7; 1 << 16]).unwrap();
+                writing.write_all(&vec![7; 1 << 16]).unwrap();
                 writing.write_all(b"\r\n").unwrap();
             }
             writing.write_all(b"0\r\n\r\n").unwrap();

@@ -1,4 +1,4 @@
-//! WebSockets through a connection manager and through tunnels, with a real client and a real server (tungstenite).
+//! The `WebSocket` protocol through a connection manager and through tunnels, with a real client and a real server (tungstenite).
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on shall say so and end")]
 
