@@ -21,7 +21,6 @@ const PIECE: usize = 8 * 1024;
 
 stat_group! {
     /// `http_inspector.*`.
-    #[expect(clippy::struct_field_names, reason = "the names are Envoy's")]
     pub(crate) struct Stats {
         /// Clients whose first line is too long.
         counter read_error,
@@ -83,13 +82,11 @@ impl ListenerFilter for HttpInspectorFilter {
             if transport.is_some_and(|transport| &*transport != "raw_buffer") {
                 return Ok(());
             }
-            match self.read(LookAhead::new(&mut socket.io)).await? {
-                Some(beginning) => self.note(beginning, &socket.info),
-                None => {
-                    self.stats.read_error.inc();
-                    return Err(ListenerFilterError::Rejected("the first line is too long".to_owned()));
-                }
-            }
+            let Some(beginning) = self.read(LookAhead::new(&mut socket.io)).await? else {
+                self.stats.read_error.inc();
+                return Err(ListenerFilterError::Rejected("the first line is too long".to_owned()));
+            };
+            self.note(beginning, &socket.info);
             Ok(())
         })
     }
