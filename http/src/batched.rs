@@ -177,7 +177,11 @@ mod tests {
     }
 
     async fn flush(flusher: &Flusher) {
-        poll_fn(|cx| Poll::Ready(flusher.poll_flush(cx))).await;
+        poll_fn(|cx| {
+            flusher.poll_flush(cx);
+            Poll::Ready(())
+        })
+        .await;
     }
 
     #[tokio::test(flavor = "current_thread")]

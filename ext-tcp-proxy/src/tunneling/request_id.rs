@@ -34,7 +34,7 @@ impl RequestId {
         let or = |text: &str, default: &str| if text.is_empty() { default.into() } else { text.to_owned() };
         let header = or(&config.request_id_header, "x-request-id");
         Ok(Some(Self {
-            extension: context.build(choice, |extension, context| extension.build(context))?,
+            extension: context.build(choice, underpass_http::request_id::RequestIdExtensionConfig::build)?,
             header: HeaderName::try_from(&header).map_err(|_| {
                 BuildError::at(
                     at.field("request_id_header"),

@@ -149,6 +149,10 @@ impl PooledStream {
         head: &RequestHead,
         body: Body,
     ) -> impl Future<Output = Result<Response, StreamReset>> + use<> {
+        #[expect(
+            clippy::large_enum_variant,
+            reason = "it moves into the future at once; a box would cost each request"
+        )]
         enum Begun {
             Http1(Result<http1::Begun, StreamReset>),
             Http2(Http2Place, StreamHold, Result<http2::Encoded, StreamReset>, Body),

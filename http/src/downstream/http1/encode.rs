@@ -272,8 +272,10 @@ impl WriteBuffer {
 fn reason(status: StatusCode) -> &'static str {
     // Envoy's texts differ from the registry's in a few places (`source/common/http/codes.cc`).
     match status.as_u16() {
+        203 => "Non-Authoritative Information",
         413 => "Payload Too Large",
-        418 => "Unknown",
+        418 | 451 => "Unknown",
+        599 => "Last Unassigned Server Error Code",
         _ => status.canonical_reason().unwrap_or("Unknown"),
     }
 }
