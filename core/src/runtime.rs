@@ -65,6 +65,14 @@ pub const PROXY_PROTOCOL_WITHOUT_ADDRESSES: Feature = Feature {
     doc: "a stream without IP addresses gets an upstream PROXY v2 header that says LOCAL, instead of none",
 };
 
+/// A client's abort is noticed also while nobody reads what it sends.
+pub const TUNNEL_ABORT: Feature = Feature {
+    key: "underpass.features.tunnel_abort",
+    default: true,
+    doc: "a client that aborts frees its tunnel on every hop at once, also while a host that takes no bytes keeps it from being \
+          read; Envoy notices such a client when it reads again",
+};
+
 /// An HTTP/2 tunnel is open after any successful answer, as RFC 9110 section 9.3.6 has it.
 pub const TUNNEL_ANY_SUCCESS: Feature = Feature {
     key: "underpass.features.tunnel_any_success",
@@ -104,6 +112,7 @@ pub const FEATURES: &[Feature] = &[
     INTERNAL_UPSTREAM_REQUEST_METADATA,
     NOTICE_RESET_WHILE_CONNECTING,
     PROXY_PROTOCOL_WITHOUT_ADDRESSES,
+    TUNNEL_ABORT,
     TUNNEL_ANY_SUCCESS,
     TUNNEL_HALF_CLOSE,
     TUNNEL_REFUSAL_STATUS,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use underpass_core::{
     access_log::AccessLogs,
     build_context::{BuildContext, BuildError},
-    runtime::{CONNECT_HALF_CLOSE, RuntimeSnapshot},
+    runtime::{CONNECT_HALF_CLOSE, RuntimeSnapshot, TUNNEL_ABORT},
     stats::Counter,
 };
 use underpass_http::{
@@ -148,6 +148,7 @@ fn codec_options(
         proxy_100_continue: config.proxy_100_continue,
         delayed_close_timeout: config.delayed_close_timeout_or_default(),
         tunnel_half_close: context.server.runtime.snapshot().feature(CONNECT_HALF_CLOSE),
+        notices_aborts: context.server.runtime.snapshot().feature(TUNNEL_ABORT),
         http1: Http1Settings::build(&config.http_protocol_options, stream_error, &http1)?,
         http2: Http2Settings::build(&config.http2_protocol_options, stream_error, &http2, context)?,
         ..ServerOptions::new(CodecStats::new(&context.server.stats))

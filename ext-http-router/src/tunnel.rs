@@ -30,7 +30,7 @@ use underpass_core::{
     io::{BoxIo, Io},
     relay::{Accounting, BufferPool, RelayEnd, RelayOptions, Side, relay},
     response_flags::ResponseFlag,
-    runtime::CONNECT_HALF_CLOSE,
+    runtime::{CONNECT_HALF_CLOSE, TUNNEL_ABORT},
     stream_info::{DetectedClose, StreamInfo, UpstreamInfo},
 };
 use underpass_http::{
@@ -168,7 +168,7 @@ async fn pump(
     let options = RelayOptions {
         downstream_buffer_limit: stream.connection.buffer_limit,
         upstream_buffer_limit: cluster.buffer_limit,
-        watch_aborts: true,
+        watch_aborts: worker.server().runtime.snapshot().feature(TUNNEL_ABORT),
         pool: (*worker.slots().get_or_insert_with(BufferPool::new)).clone(),
         ..RelayOptions::default()
     };

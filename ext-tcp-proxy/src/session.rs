@@ -127,7 +127,7 @@ impl<'a> Session<'a> {
             idle_timeout: self.idle_timeout,
             deadline: self.deadline,
             // The stream of a tunnel takes its share of a connection that others use, too.
-            watch_aborts: upstream.lease.is_none(),
+            watch_aborts: upstream.lease.is_none() && self.settings.tunnels_notice_aborts,
             early_data,
             pool: (*self.worker.slots().get_or_insert_with(BufferPool::new)).clone(),
         }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use underpass_core::{
     access_log::AccessLogs,
     build_context::{BuildContext, BuildError},
-    runtime::NOTICE_RESET_WHILE_CONNECTING,
+    runtime::{NOTICE_RESET_WHILE_CONNECTING, TUNNEL_ABORT},
     stats::Counter,
     stream_info::StreamInfo,
 };
@@ -40,6 +40,8 @@ pub(crate) struct Settings {
     /// How much may be read before there is an upstream connection, if anything.
     pub(crate) early_data_limit: Option<usize>,
     pub(crate) notices_reset_while_connecting: bool,
+    /// Whether a client that aborts ends its tunnel also while it is not read.
+    pub(crate) tunnels_notice_aborts: bool,
     pub(crate) log: LogSettings,
     tunnel: Option<Tunnel>,
 }
@@ -80,6 +82,7 @@ impl Settings {
                 .runtime
                 .snapshot()
                 .feature(NOTICE_RESET_WHILE_CONNECTING),
+            tunnels_notice_aborts: context.server.runtime.snapshot().feature(TUNNEL_ABORT),
             early_data_limit: config.max_early_data_bytes.map(|limit| limit as usize),
             log: LogSettings::build(config, AccessLogs::build(&config.access_log, context)?, context)?,
             tunnel: config

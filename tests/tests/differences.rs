@@ -24,6 +24,8 @@ fn every_feature_of_the_page_is_looked_at_here() {
     let listed: Vec<_> = page.lines().filter_map(|line| line.strip_prefix(prefix)?.split_once('`')).collect();
     let names: Vec<_> = listed.into_iter().map(|(name, _)| name).collect();
     let here = [
+        // In tests/http_routing.rs.
+        "connect_half_close",
         // In tests/lifecycle.rs, since it is off where nobody asks for it.
         "drain_on_term",
         "internal_hop_limit",
@@ -31,6 +33,7 @@ fn every_feature_of_the_page_is_looked_at_here() {
         "notice_reset_while_connecting",
         "proxy_protocol_without_addresses",
         // The tunnels' are in tests/tunnelling.rs and tests/get_in_connect.rs.
+        "tunnel_abort",
         "tunnel_any_success",
         "tunnel_half_close",
         "tunnel_refusal_status",

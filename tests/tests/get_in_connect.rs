@@ -238,18 +238,35 @@ fn client_that_aborts_frees_every_hop_at_once() {
 }
 
 #[test]
+fn without_the_feature_an_upload_that_nobody_takes_keeps_its_tunnel() {
+    let stalled = Origin::stalled();
+    let off = json!({ "name": "off", "static_layer": { "underpass.features.tunnel_abort": false } });
+    let without = json!({ "layered_runtime": { "layers": [off] } });
+    let decap = Proxy::start(decapsulates(Kind::Http2Connect, stalled.port()).with(without.clone()));
+    let terminator = decap.listener("terminator").port();
+    let encap = Proxy::start(encapsulates(Kind::Http2Connect, terminator).with(without));
+    abort_a_stalled_upload(&encap);
+    // A request that goes through afterwards shows that the abort has had its time.
+    assert_eq!(encap.admin().get("/ready"), "LIVE\n");
+    assert_eq!(encap.admin().stat("cluster.proxy.upstream_rq_active"), 1);
+}
+
+/// Begins an upload that never ends, and aborts it when every buffer on the way is full.
+fn abort_a_stalled_upload(encap: &Proxy) {
+    let mut client = connect(encap.listener("ingress"));
+    client.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    write!(client, "POST / HTTP/1.1\r\nhost: test.example\r\ncontent-length: 1000000000\r\n\r\n").unwrap();
+    while client.write_all(&[b'u'; 16 * 1024]).is_ok() {}
+    reset(client);
+}
+
+#[test]
 fn client_that_aborts_an_upload_that_nobody_takes_frees_every_hop() {
     for kind in KINDS {
         let stalled = Origin::stalled();
         let decap = Proxy::start(decapsulates(kind, stalled.port()));
         let encap = Proxy::start(encapsulates(kind, decap.listener("terminator").port()));
-        let mut client = connect(encap.listener("ingress"));
-        client.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
-        write!(client, "POST / HTTP/1.1\r\nhost: test.example\r\ncontent-length: 1000000000\r\n\r\n")
-            .unwrap();
-        // Until every buffer on the way is full.
-        while client.write_all(&[b'u'; 65536]).is_ok() {}
-        reset(client);
+        abort_a_stalled_upload(&encap);
         encap.admin().wait_quiet();
         decap.admin().wait_stat("http.terminator.downstream_rq_active", 0);
         assert_eq!(encap.admin().stat("cluster.proxy.upstream_rq_active"), 0, "{kind:?}");

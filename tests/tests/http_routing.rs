@@ -255,7 +255,7 @@ fn terminator(up: u16, route: Value) -> Value {
 /// Opens a tunnel.
 fn open(proxy: &Proxy) -> TcpStream {
     let mut client = proxy.connect("entry");
-    client.write_all(CONNECT).unwrap();
+    client.write_all(CONNECT).expect("the proxy takes a CONNECT");
     // What comes behind the head is the test's to read.
     let mut reader = BufReader::with_capacity(1, client.try_clone().unwrap());
     let (head, _) = read_message(&mut reader).unwrap();

@@ -284,6 +284,14 @@ impl<H: RequestHandler> Connection<'_, H> {
         }
     }
 
+    /// Ready once the client has aborted, although nothing is read.
+    fn poll_aborted(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        if !self.options.notices_aborts {
+            return Poll::Pending;
+        }
+        self.unread.poll(&mut self.io, cx).map(|()| Broken::Gone)
+    }
+
     /// Reads what comes while a request is served: its body, and then the client's end.
     fn poll_incoming(
         &mut self,
@@ -298,7 +306,7 @@ impl<H: RequestHandler> Connection<'_, H> {
                         break;
                     }
                     if sender.poll_room(cx, self.options.buffer_limit).is_pending() {
-                        return self.unread.poll(&mut self.io, cx).map(|()| Broken::Gone);
+                        return self.poll_aborted(cx);
                     }
                     match incoming.decoder.decode(&mut self.read) {
                         Err(_) => return Poll::Ready(Broken::Framing),
@@ -319,7 +327,7 @@ impl<H: RequestHandler> Connection<'_, H> {
                 return Poll::Pending;
             }
             if self.read.len() >= READ_AHEAD {
-                return self.unread.poll(&mut self.io, cx).map(|()| Broken::Gone);
+                return self.poll_aborted(cx);
             }
             match ready!(self.poll_read(cx)) {
                 Ok(n) if n > 0 => {}

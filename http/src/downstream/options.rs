@@ -36,6 +36,8 @@ pub struct ServerOptions {
     pub delayed_close_timeout: Option<Duration>,
     /// Whether the end of the client's side leaves a CONNECT of HTTP/1 open (`underpass.features.connect_half_close`).
     pub tunnel_half_close: bool,
+    /// Whether a client's abort is noticed while nobody reads what it sends (`underpass.features.tunnel_abort`).
+    pub notices_aborts: bool,
     /// HTTP/1.
     pub http1: Http1Settings,
     /// HTTP/2.
@@ -56,6 +58,7 @@ impl ServerOptions {
             buffer_limit: 1024 * 1024,
             delayed_close_timeout: Some(Duration::from_secs(1)),
             tunnel_half_close: true,
+            notices_aborts: true,
             http1: Http1Settings::default(),
             http2: Http2Settings::default(),
             stats,
