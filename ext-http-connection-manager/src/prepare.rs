@@ -56,8 +56,8 @@ impl Exchange {
                 self.upgrade_starts();
                 Ok(Allowed::Yes(kind, filters))
             }
-            // A CONNECT that no route is for is answered like any request that no route is for.
-            Allowed::No if stream.request().is_connect() => Ok(Allowed::No),
+            // One that no route is for is answered like any request that no route is for.
+            Allowed::No if route.is_none() => Ok(Allowed::No),
             Allowed::No => {
                 settings.stats.downstream_rq_ws_on_non_ws_route.inc();
                 Err(local_reply(stream, StatusCode::FORBIDDEN, "", "upgrade_failed"))

@@ -1,6 +1,8 @@
 //! HTTP requests inside CONNECT tunnels: in at one connection manager, through internal listeners and a tunnel, and out at
 //! another one.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall say so and end")]
+
 use std::{
     io::{BufReader, Read as _, Write as _},
     time::Duration,

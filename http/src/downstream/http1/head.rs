@@ -416,7 +416,8 @@ impl Target {
         if *method == Method::CONNECT {
             let port = text.iter().rposition(|byte| *byte == b':').map(|at| &text[at + 1..]);
             let port = port.and_then(read_length).and_then(|port| u16::try_from(port).ok());
-            if port.is_none() {
+            // A host there must be, and user information there must not be (RFC 9110, section 9.3.6).
+            if port.is_none() || text.starts_with(b":") || text.contains(&b'@') {
                 return Err(INVALID_URL);
             }
             let authority = HeaderValue::from_maybe_shared(text).map_err(|_| INVALID_URL)?;
