@@ -116,7 +116,7 @@ impl Settings {
             if let Some(Ok(location)) = location.map(HeaderValue::try_from) {
                 headers.insert(header::LOCATION, location);
             }
-            if let Some(Ok(kind)) = direct.map(|direct| HeaderValue::from_str(direct.content_type())) {
+            if let Some(Ok(kind)) = direct.and_then(DirectResponse::content_type).map(HeaderValue::from_str) {
                 headers.insert(header::CONTENT_TYPE, kind);
             }
             route.finalize_response(headers, status, &stream.request(), &stream.info);

@@ -65,9 +65,9 @@ impl DirectResponse {
         format.format.format(&context).into()
     }
 
-    /// The media type of the body.
-    pub fn content_type(&self) -> &str {
-        self.format.as_ref().map_or("text/plain", |format| &format.content_type)
+    /// The media type of the body, where it has a format of its own.
+    pub fn content_type(&self) -> Option<&str> {
+        self.format.as_ref().map(|format| format.content_type.as_str())
     }
 
     /// As in Envoy, an answer that should have a location gets the one of the request.
