@@ -1,8 +1,8 @@
 //! `envoy.filters.network.http_connection_manager`: serves HTTP on connections.
 //!
-//! A connection is read by a codec of `underpass_http::downstream`, which reports to [`connection`]; each request becomes
-//! an [`exchange`], which checks it, finds its route, runs it through the chain of HTTP filters, and ends with an entry in
-//! the access log. What is counted is in [`stats`], what is answered without asking a filter in [`reply`].
+//! A connection is read by a codec of `underpass_http::downstream`, which reports to `connection`; each request becomes
+//! an `exchange`, which checks it, finds its route, runs it through the chain of HTTP filters, and ends with an entry in
+//! the access log. What is counted is in `stats`, what is answered without asking a filter in `reply`.
 //!
 //! <https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/http_conn_man>
 
