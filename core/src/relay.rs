@@ -42,6 +42,7 @@ pub use options::RelayOptions;
 pub use pool::BufferPool;
 
 use std::io;
+use std::rc::Rc;
 
 use crate::io::BoxIo;
 
@@ -108,7 +109,7 @@ pub fn relay<'a>(
     downstream: &'a mut BoxIo,
     upstream: &'a mut BoxIo,
     options: RelayOptions,
-    accounting: &'a dyn Accounting,
+    accounting: Rc<dyn Accounting>,
 ) -> Relay<'a> {
     Relay::new(downstream, upstream, options, accounting)
 }

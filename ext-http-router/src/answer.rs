@@ -27,7 +27,7 @@ pub(crate) struct Answer {
     pub(crate) response: Response,
     pub(crate) way: Way,
     pub(crate) host: Arc<Host>,
-    pub(crate) log: Option<Box<AttemptLog>>,
+    pub(crate) log: Option<Rc<AttemptLog>>,
 }
 
 /// How the bytes behind the head go.
@@ -52,7 +52,7 @@ pub(crate) struct Answered {
     pub(crate) is_canary: bool,
     /// Whether the answer was good is known by its trailers only.
     pub(crate) awaits_grpc_status: bool,
-    pub(crate) log: Option<Box<AttemptLog>>,
+    pub(crate) log: Option<Rc<AttemptLog>>,
 }
 
 impl Answer {

@@ -1,6 +1,6 @@
 //! Attempts without an answer, and what the client is told.
 
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc};
 
 use http::{HeaderValue, StatusCode};
 use underpass_core::{
@@ -22,7 +22,7 @@ use crate::{
 pub(crate) struct Failure {
     pub(crate) what: What,
     pub(crate) host: Option<Arc<Host>>,
-    pub(crate) log: Option<Box<AttemptLog>>,
+    pub(crate) log: Option<Rc<AttemptLog>>,
 }
 
 /// What went wrong.

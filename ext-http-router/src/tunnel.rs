@@ -26,12 +26,12 @@ use http::{Method, Version};
 use http_body::{Frame, SizeHint};
 use tokio::io::AsyncReadExt;
 use underpass_core::{
-    cluster::{ClosedBy, ClusterInfo, ConnectionLease, Outcome, TrafficStats, UpstreamConnection},
+    cluster::{ClosedBy, ClusterInfo, ConnectionLease, Outcome, UpstreamConnection},
     io::{BoxIo, Io},
     relay::{Accounting, BufferPool, RelayEnd, RelayOptions, Side, relay},
     response_flags::ResponseFlag,
     runtime::{CONNECT_HALF_CLOSE, TUNNEL_ABORT},
-    stream_info::{DetectedClose, StreamInfo, UpstreamInfo},
+    stream_info::{DetectedClose, SharedStreamInfo, StreamInfo},
 };
 use underpass_http::{
     Body, BodyError, HttpStream,
@@ -128,13 +128,14 @@ impl Session {
         let Self { mut upstream, lease, request, answered } = self;
         let stream = Rc::clone(&request.stream);
         let cluster = Arc::clone(request.cluster.info());
-        let traffic = Traffic {
+        let traffic = Rc::new(Traffic {
+            info: Rc::clone(&stream.info),
             // What bodies carry was counted by who made them.
-            info: (!is_post(&stream)).then_some(&*stream.info),
-            log: answered.log.as_deref(),
-            of_connection: lease.is_some().then_some((&stream.info.upstream, &cluster.stats)),
-        };
-        let end = match pump(&mut downstream, &mut upstream, &stream, &cluster, &traffic).await {
+            counts_stream: !is_post(&stream),
+            log: answered.log.clone(),
+            of_connection: lease.is_some().then(|| Arc::clone(&cluster)),
+        });
+        let end = match pump(&mut downstream, &mut upstream, &stream, &cluster, traffic).await {
             // A stream that is reset behind its end says that nothing more is wanted.
             End::Relay(RelayEnd::Failed { side: Side::Upstream, after_end: true, .. }) if lease.is_none() => {
                 End::UpstreamFinished
@@ -160,7 +161,7 @@ async fn pump(
     upstream: &mut BoxIo,
     stream: &HttpStream,
     cluster: &ClusterInfo,
-    traffic: &Traffic<'_>,
+    traffic: Rc<Traffic>,
 ) -> End {
     let worker = stream.worker();
     let half_closes = half_closes(stream);
@@ -269,44 +270,45 @@ async fn drain(downstream: &mut BoxIo) {
 }
 
 /// Counts the bytes of one tunnel.
-struct Traffic<'a> {
-    info: Option<&'a StreamInfo>,
-    log: Option<&'a AttemptLog>,
+struct Traffic {
+    info: SharedStreamInfo,
+    counts_stream: bool,
+    log: Option<Rc<AttemptLog>>,
     /// Of a connection of its own; a pool counts for itself.
-    of_connection: Option<(&'a UpstreamInfo, &'a TrafficStats)>,
+    of_connection: Option<Arc<ClusterInfo>>,
 }
 
-impl Accounting for Traffic<'_> {
+impl Accounting for Traffic {
     fn downstream_read(&self, n: u64) {
-        if let Some(info) = self.info {
-            add(&info.bytes_received, n);
-            info.last_byte_received.set(Some(Instant::now()));
+        if self.counts_stream {
+            add(&self.info.bytes_received, n);
+            self.info.last_byte_received.set(Some(Instant::now()));
         }
-        if let Some(log) = self.log {
+        if let Some(log) = &self.log {
             log.sent(n);
         }
-        if let Some((upstream, _)) = self.of_connection {
-            add(&upstream.wire_bytes_sent, n);
+        if self.of_connection.is_some() {
+            add(&self.info.upstream.wire_bytes_sent, n);
         }
     }
 
     fn upstream_read(&self, n: u64) {
-        if let Some(info) = self.info {
-            add(&info.bytes_sent, n);
-            info.last_byte_sent.set(Some(Instant::now()));
+        if self.counts_stream {
+            add(&self.info.bytes_sent, n);
+            self.info.last_byte_sent.set(Some(Instant::now()));
         }
-        if let Some(log) = self.log {
+        if let Some(log) = &self.log {
             log.received(n);
         }
-        if let Some((upstream, stats)) = self.of_connection {
-            add(&upstream.wire_bytes_received, n);
-            stats.upstream_cx_rx_bytes_total.add(n);
+        if let Some(cluster) = &self.of_connection {
+            add(&self.info.upstream.wire_bytes_received, n);
+            cluster.stats.upstream_cx_rx_bytes_total.add(n);
         }
     }
 
     fn upstream_written(&self, n: u64) {
-        if let Some((_, stats)) = self.of_connection {
-            stats.upstream_cx_tx_bytes_total.add(n);
+        if let Some(cluster) = &self.of_connection {
+            cluster.stats.upstream_cx_tx_bytes_total.add(n);
         }
     }
 }

@@ -57,7 +57,7 @@ pub(crate) struct AttemptLog {
 
 impl AttemptLog {
     /// An attempt begins. `None` if attempts are not logged.
-    pub(crate) fn start(request: &Request) -> Option<Box<Self>> {
+    pub(crate) fn start(request: &Request) -> Option<Rc<Self>> {
         let logs = request.settings.logs.as_ref()?;
         let of_stream = &request.stream.info;
         let info = of_stream.for_request();
@@ -68,7 +68,7 @@ impl AttemptLog {
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
             Box::pin(timer)
         });
-        Some(Box::new(Self {
+        Some(Rc::new(Self {
             settings: Arc::clone(&request.settings),
             stream: Rc::clone(&request.stream),
             info,
@@ -108,7 +108,7 @@ impl AttemptLog {
     }
 
     /// The answer is complete.
-    pub(crate) fn complete(self: Box<Self>, trailers: Option<&HeaderMap>) {
+    pub(crate) fn complete(self: Rc<Self>, trailers: Option<&HeaderMap>) {
         *self.trailers.borrow_mut() = trailers.cloned();
     }
 

@@ -43,7 +43,7 @@ impl EarlyData {
     pub(crate) async fn first_byte(
         &mut self,
         client: &mut BoxIo,
-        traffic: &DownstreamTraffic<'_>,
+        traffic: &DownstreamTraffic,
     ) -> io::Result<()> {
         while self.bytes.is_empty() {
             if self.has_ended {
@@ -56,11 +56,7 @@ impl EarlyData {
 
     /// Reads ahead as far as is wanted, and waits until the client is gone. That it has only finished sending does not
     /// count: it may wait for an answer.
-    pub(crate) async fn until_gone(
-        &mut self,
-        client: &mut BoxIo,
-        traffic: &DownstreamTraffic<'_>,
-    ) -> io::Error {
+    pub(crate) async fn until_gone(&mut self, client: &mut BoxIo, traffic: &DownstreamTraffic) -> io::Error {
         while self.wants_more() {
             if let Err(error) = self.read(client, traffic).await {
                 return error;
@@ -78,7 +74,7 @@ impl EarlyData {
         room && !self.has_ended
     }
 
-    async fn read(&mut self, client: &mut BoxIo, traffic: &DownstreamTraffic<'_>) -> io::Result<()> {
+    async fn read(&mut self, client: &mut BoxIo, traffic: &DownstreamTraffic) -> io::Result<()> {
         self.bytes.reserve(READ);
         let read = client.read_buf(&mut bytes::BufMut::limit(&mut self.bytes, READ)).await?;
         self.has_read = true;

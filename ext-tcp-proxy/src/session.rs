@@ -63,7 +63,7 @@ struct Session<'a> {
     worker: &'a Rc<Worker>,
     downstream: BoxIo,
     downstream_buffer_limit: usize,
-    traffic: DownstreamTraffic<'a>,
+    traffic: DownstreamTraffic,
     idle_timeout: Option<Duration>,
     /// When the connection has to end, however busy it is.
     deadline: Option<Instant>,
@@ -85,7 +85,7 @@ impl<'a> Session<'a> {
             worker,
             downstream,
             downstream_buffer_limit,
-            traffic: DownstreamTraffic::new(info, &settings.stats),
+            traffic: DownstreamTraffic::new(Rc::clone(info), Arc::clone(&settings.stats)),
             idle_timeout: idle_timeout.map(|timeout| timeout.0).or(settings.idle_timeout),
             deadline: settings.max_duration.as_ref().map(MaxDuration::deadline),
         }
@@ -106,14 +106,15 @@ impl<'a> Session<'a> {
         *info.upstream.filter_state.borrow_mut() = info.filter_state.borrow().shared_with_upstream();
         settings.log.connected(info);
         reads_begin().await;
+        let is_connection = upstream.lease.is_some();
         let cluster = Arc::clone(&upstream.cluster);
-        let traffic =
-            RelayTraffic::new(&self.traffic, &cluster.stats, upstream.lease.is_some(), early_data.len());
+        let early = early_data.len();
         let options = self.relay_options(&upstream, early_data);
+        let traffic = Rc::new(RelayTraffic::new(self.traffic, cluster, is_connection, early));
         if let Some(for_client) = upstream.for_client.take() {
             self.downstream = for_client.wrap(self.downstream);
         }
-        let end = relay(&mut self.downstream, &mut upstream.io, options, &traffic).await;
+        let end = relay(&mut self.downstream, &mut upstream.io, options, traffic).await;
         if let Some(trailers) = upstream.trailers.take() {
             trailers.propagate(info);
         }

@@ -1,6 +1,6 @@
 //! What a configuration comes to: checked, with its defaults, ready for use by every connection.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use underpass_core::{
@@ -27,7 +27,7 @@ const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// What all connections of one filter share.
 pub(crate) struct Settings {
-    pub(crate) stats: TcpProxyStats,
+    pub(crate) stats: Arc<TcpProxyStats>,
     _always_zero: [Counter; 3],
     pub(crate) routes: Routes,
     pub(crate) hash_policy: Option<HashPolicy>,
@@ -58,7 +58,7 @@ impl Settings {
         let scope = context.server.stats.scope(&format!("tcp.{}", config.stat_prefix));
         let jitter = config.max_downstream_connection_duration_jitter_percentage;
         Ok(Self {
-            stats: TcpProxyStats::new(&scope),
+            stats: Arc::new(TcpProxyStats::new(&scope)),
             _always_zero: always_zero(&scope),
             routes: Routes::build(config, context)?,
             hash_policy: config.hash_policy.first().cloned(),

@@ -1,32 +1,27 @@
 //! Counting: what the relay moves goes into the stream info, the filter's stats and the cluster's stats.
 
-use std::cell::Cell;
+use std::{cell::Cell, sync::Arc};
 
 use underpass_core::{
-    cluster::TrafficStats,
+    cluster::ClusterInfo,
     relay::{Accounting, Side},
     stats::Gauge,
-    stream_info::StreamInfo,
+    stream_info::SharedStreamInfo,
 };
 
 use crate::stats::TcpProxyStats;
 
 /// Counts the client's side of one connection.
-pub(crate) struct DownstreamTraffic<'a> {
-    info: &'a StreamInfo,
-    stats: &'a TcpProxyStats,
+pub(crate) struct DownstreamTraffic {
+    info: SharedStreamInfo,
+    stats: Arc<TcpProxyStats>,
     last_read: Share,
     unwritten: Share,
 }
 
-impl<'a> DownstreamTraffic<'a> {
-    pub(crate) fn new(info: &'a StreamInfo, stats: &'a TcpProxyStats) -> Self {
-        Self {
-            info,
-            stats,
-            last_read: Share::of(&stats.downstream_cx_rx_bytes_buffered),
-            unwritten: Share::of(&stats.downstream_cx_tx_bytes_buffered),
-        }
+impl DownstreamTraffic {
+    pub(crate) fn new(info: SharedStreamInfo, stats: Arc<TcpProxyStats>) -> Self {
+        Self { info, stats, last_read: Share::default(), unwritten: Share::default() }
     }
 
     /// `n` bytes, or the end of the stream, were read before there was an upstream connection.
@@ -40,19 +35,30 @@ impl<'a> DownstreamTraffic<'a> {
     fn read(&self, n: u64) {
         add(&self.info.bytes_received, n);
         self.stats.downstream_cx_rx_bytes_total.add(n);
-        self.last_read.set(n);
+        self.last_read.set(&self.stats.downstream_cx_rx_bytes_buffered, n);
     }
 
     fn written(&self, n: u64) {
         self.stats.downstream_cx_tx_bytes_total.add(n);
     }
+
+    fn set_unwritten(&self, n: u64) {
+        self.unwritten.set(&self.stats.downstream_cx_tx_bytes_buffered, n);
+    }
+}
+
+impl Drop for DownstreamTraffic {
+    fn drop(&mut self) {
+        self.last_read.set(&self.stats.downstream_cx_rx_bytes_buffered, 0);
+        self.set_unwritten(0);
+    }
 }
 
 /// Counts both sides of one relay. As in Envoy, what the logs show as sent is what was read from the other side, also when
 /// the connection fails before it is written; the stats count what was written.
-pub(crate) struct RelayTraffic<'a> {
-    downstream: &'a DownstreamTraffic<'a>,
-    cluster: &'a TrafficStats,
+pub(crate) struct RelayTraffic {
+    downstream: DownstreamTraffic,
+    cluster: Arc<ClusterInfo>,
     /// Whether the bytes are those of an upstream connection, and flushed to it. Those of a tunnel are counted where they are on
     /// the wire.
     is_connection: bool,
@@ -64,11 +70,11 @@ pub(crate) struct RelayTraffic<'a> {
     to_upstream: Cell<u64>,
 }
 
-impl<'a> RelayTraffic<'a> {
+impl RelayTraffic {
     /// `early` bytes were read from the client already.
     pub(crate) fn new(
-        downstream: &'a DownstreamTraffic<'a>,
-        cluster: &'a TrafficStats,
+        downstream: DownstreamTraffic,
+        cluster: Arc<ClusterInfo>,
         is_connection: bool,
         early: usize,
     ) -> Self {
@@ -79,15 +85,30 @@ impl<'a> RelayTraffic<'a> {
             downstream,
             cluster,
             is_connection,
-            last_read: Share::of(&cluster.upstream_cx_rx_bytes_buffered),
-            unwritten: Share::of(&cluster.upstream_cx_tx_bytes_buffered),
+            last_read: Share::default(),
+            unwritten: Share::default(),
             to_downstream: Cell::new(0),
             to_upstream: Cell::new(early as u64),
         }
     }
+
+    fn set_last_read(&self, n: u64) {
+        self.last_read.set(&self.cluster.stats.upstream_cx_rx_bytes_buffered, n);
+    }
+
+    fn set_unwritten(&self, n: u64) {
+        self.unwritten.set(&self.cluster.stats.upstream_cx_tx_bytes_buffered, n);
+    }
 }
 
-impl Accounting for RelayTraffic<'_> {
+impl Drop for RelayTraffic {
+    fn drop(&mut self) {
+        self.set_last_read(0);
+        self.set_unwritten(0);
+    }
+}
+
+impl Accounting for RelayTraffic {
     fn downstream_read(&self, n: u64) {
         self.downstream.read(n);
         if self.is_connection {
@@ -102,19 +123,19 @@ impl Accounting for RelayTraffic<'_> {
     }
 
     fn upstream_read(&self, n: u64) {
-        let info = self.downstream.info;
+        let info = &self.downstream.info;
         add(&info.bytes_sent, n);
         if self.is_connection {
             add(&info.upstream.wire_bytes_received, n);
-            self.cluster.upstream_cx_rx_bytes_total.add(n);
-            self.last_read.set(n);
+            self.cluster.stats.upstream_cx_rx_bytes_total.add(n);
+            self.set_last_read(n);
         }
         add(&self.to_downstream, n);
     }
 
     fn upstream_written(&self, n: u64) {
         if self.is_connection {
-            self.cluster.upstream_cx_tx_bytes_total.add(n);
+            self.cluster.stats.upstream_cx_tx_bytes_total.add(n);
         }
         subtract(&self.to_upstream, n);
     }
@@ -123,11 +144,11 @@ impl Accounting for RelayTraffic<'_> {
         match side {
             Side::Downstream => {
                 self.downstream.stats.downstream_flow_control_paused_reading_total.inc();
-                self.unwritten.set(self.to_upstream.get());
+                self.set_unwritten(self.to_upstream.get());
             }
             Side::Upstream => {
-                self.cluster.upstream_flow_control_paused_reading_total.inc();
-                self.downstream.unwritten.set(self.to_downstream.get());
+                self.cluster.stats.upstream_flow_control_paused_reading_total.inc();
+                self.downstream.set_unwritten(self.to_downstream.get());
             }
         }
     }
@@ -136,11 +157,11 @@ impl Accounting for RelayTraffic<'_> {
         match side {
             Side::Downstream => {
                 self.downstream.stats.downstream_flow_control_resumed_reading_total.inc();
-                self.unwritten.set(0);
+                self.set_unwritten(0);
             }
             Side::Upstream => {
-                self.cluster.upstream_flow_control_resumed_reading_total.inc();
-                self.downstream.unwritten.set(0);
+                self.cluster.stats.upstream_flow_control_resumed_reading_total.inc();
+                self.downstream.set_unwritten(0);
             }
         }
     }
@@ -159,29 +180,17 @@ impl Accounting for RelayTraffic<'_> {
     }
 }
 
-/// What one connection adds to a gauge; taken back when it is dropped.
-struct Share {
-    gauge: Gauge,
-    value: Cell<u64>,
-}
+/// What one connection adds to a gauge; its owner takes it back at the end.
+#[derive(Default)]
+struct Share(Cell<u64>);
 
 impl Share {
-    fn of(gauge: &Gauge) -> Self {
-        Self { gauge: gauge.clone(), value: Cell::new(0) }
-    }
-
-    fn set(&self, value: u64) {
-        let before = self.value.replace(value);
+    fn set(&self, gauge: &Gauge, value: u64) {
+        let before = self.0.replace(value);
         if value != before {
             // The difference may be negative; gauges count in two's complement.
-            self.gauge.add(value.wrapping_sub(before));
+            gauge.add(value.wrapping_sub(before));
         }
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.set(0);
     }
 }
 

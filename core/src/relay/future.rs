@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ pin_project! {
 struct Pump<'a> {
     downstream: &'a mut BoxIo,
     upstream: &'a mut BoxIo,
-    accounting: &'a dyn Accounting,
+    accounting: Rc<dyn Accounting>,
     pool: BufferPool,
     to_upstream: Direction,
     to_downstream: Direction,
@@ -59,7 +60,7 @@ impl<'a> Relay<'a> {
         downstream: &'a mut BoxIo,
         upstream: &'a mut BoxIo,
         options: RelayOptions,
-        accounting: &'a dyn Accounting,
+        accounting: Rc<dyn Accounting>,
     ) -> Self {
         let limits = Limits {
             idle_timeout: options.idle_timeout,
@@ -237,7 +238,7 @@ impl Pump<'_> {
             Side::Downstream => (&mut self.to_upstream, &mut *self.downstream, &mut *self.upstream),
             Side::Upstream => (&mut self.to_downstream, &mut *self.upstream, &mut *self.downstream),
         };
-        let accounting = self.accounting;
+        let accounting = &*self.accounting;
         direction.poll_pump(cx, &mut Surroundings { source, sink, accounting, pool: &self.pool, active })
     }
 

@@ -122,11 +122,11 @@ async fn run<T>(
     mut client: Wire,
     mut server: Wire,
     options: RelayOptions,
-    heard: &Heard,
+    heard: &Rc<Heard>,
     play: impl AsyncFnOnce(BoxIo, BoxIo) -> T,
 ) -> (Ending, T) {
     let relay = async {
-        let end = relay(&mut client.near, &mut server.near, options, heard).await;
+        let end = relay(&mut client.near, &mut server.near, options, Rc::clone(heard) as _).await;
         // As a terminal filter does: a failure of one side resets the other.
         if let RelayEnd::Failed { side, .. } = end {
             let other = if side == Side::Downstream { &mut server.near } else { &mut client.near };

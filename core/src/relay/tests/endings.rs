@@ -8,7 +8,7 @@ use io::ErrorKind::{BrokenPipe, ConnectionReset};
 /// "client FIN, upstream replies after: reply + EOF".
 #[tokio::test]
 async fn a_client_that_finishes_first_gets_its_answer() {
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     let (end, answer) =
         run(tcp().await, tcp().await, RelayOptions::default(), &heard, async |mut client, mut server| {
             client.write_all(b"question").await.unwrap();
@@ -26,7 +26,7 @@ async fn a_client_that_finishes_first_gets_its_answer() {
 /// "upstream FIN, client sends 5000 B later: EOF, upstream got 5000".
 #[tokio::test]
 async fn an_upstream_that_finishes_first_still_listens() {
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     let (end, seen) =
         run(tcp().await, tcp().await, RelayOptions::default(), &heard, async |mut client, mut server| {
             server.write_all(b"bye").await.unwrap();
@@ -44,7 +44,7 @@ async fn an_upstream_that_finishes_first_still_listens() {
 #[tokio::test]
 async fn a_client_that_resets_is_named() {
     for (client, server) in [(tcp().await, tcp().await), (user_space(1000), user_space(1000))] {
-        let heard = Heard::default();
+        let heard = Rc::<Heard>::default();
         let (end, seen) =
             run(client, server, RelayOptions::default(), &heard, async |mut client, mut server| {
                 client.write_all(b"hi").await.unwrap();
@@ -63,7 +63,7 @@ async fn a_client_that_resets_is_named() {
 #[tokio::test]
 async fn an_upstream_that_resets_is_named() {
     for (client, server) in [(tcp().await, tcp().await), (user_space(1000), user_space(1000))] {
-        let heard = Heard::default();
+        let heard = Rc::<Heard>::default();
         let (end, seen) =
             run(client, server, RelayOptions::default(), &heard, async |mut client, mut server| {
                 server.write_all(b"half an ans").await.unwrap();
@@ -82,7 +82,7 @@ async fn an_upstream_that_resets_is_named() {
 #[tokio::test]
 async fn a_reset_counts_after_the_other_side_has_finished() {
     for (client, server) in [(tcp().await, tcp().await), (user_space(1000), user_space(1000))] {
-        let heard = Heard::default();
+        let heard = Rc::<Heard>::default();
         let (end, seen) =
             run(client, server, RelayOptions::default(), &heard, async |mut client, mut server| {
                 client.shutdown().await.unwrap();
@@ -100,7 +100,7 @@ async fn a_reset_counts_after_the_other_side_has_finished() {
 /// "inner idle: outer logs UR": a hop that is closed without a half-close resets.
 #[tokio::test]
 async fn a_hop_that_is_just_closed_is_a_reset() {
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     let (end, seen) = run(
         tcp().await,
         user_space(1000),
@@ -120,7 +120,7 @@ async fn a_hop_that_is_just_closed_is_a_reset() {
 /// Envoy: an inner idle timeout after the client's FIN is an orderly end for the outer proxy.
 #[tokio::test]
 async fn a_hop_that_is_closed_after_we_have_finished_is_an_orderly_end() {
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     let (end, seen) = run(
         tcp().await,
         user_space(1000),
@@ -141,7 +141,7 @@ async fn a_hop_that_is_closed_after_we_have_finished_is_an_orderly_end() {
 /// Envoy: an inner idle timeout after the upstream's FIN makes the outer proxy log UR at once.
 #[tokio::test]
 async fn a_hop_that_is_closed_after_its_half_close_is_noticed_at_once() {
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     let (end, ()) = run(
         tcp().await,
         user_space(1000),
@@ -163,7 +163,7 @@ async fn a_hop_that_is_closed_after_its_half_close_is_noticed_at_once() {
 /// The same, while the client has bytes on their way.
 #[tokio::test]
 async fn a_hop_that_is_closed_under_a_blocked_write_is_a_reset_too() {
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     let (end, ()) = run(
         user_space(1000),
         user_space(1000),
@@ -183,7 +183,7 @@ async fn a_hop_that_is_closed_under_a_blocked_write_is_a_reset_too() {
 /// Nobody would notice otherwise until the upstream takes bytes again, and it may never do so.
 #[tokio::test]
 async fn a_client_that_aborts_while_the_upstream_takes_nothing_is_noticed() {
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     let (end, ()) = run(
         user_space(1000),
         user_space(1000),
@@ -203,7 +203,7 @@ async fn a_client_that_aborts_while_the_upstream_takes_nothing_is_noticed() {
 /// One that has finished, and then leaves, gets all that it sent to the upstream.
 #[tokio::test]
 async fn a_client_that_finishes_and_leaves_while_the_upstream_takes_nothing_is_not_cut_short() {
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     let (_, (pushed, received)) = run(
         user_space(1000),
         user_space(1000),
@@ -224,7 +224,7 @@ async fn a_client_that_finishes_and_leaves_while_the_upstream_takes_nothing_is_n
 /// Envoy does not flag this one (the upstream closed in order, the client talked on): the caller can tell.
 #[tokio::test]
 async fn a_write_after_an_upstreams_orderly_close_fails_as_a_write() {
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     let (end, ()) =
         run(tcp().await, tcp().await, RelayOptions::default(), &heard, async |mut client, mut server| {
             server.write_all(b"resp").await.unwrap();
@@ -242,7 +242,7 @@ async fn a_write_after_an_upstreams_orderly_close_fails_as_a_write() {
 #[tokio::test]
 async fn an_early_answer_gets_through_although_the_upload_fails() {
     for _ in 0..20 {
-        let heard = Heard::default();
+        let heard = Rc::<Heard>::default();
         let (end, answer) =
             run(tcp().await, tcp().await, RelayOptions::default(), &heard, async |client, mut server| {
                 let (mut reads, mut writes) = tokio::io::split(client);
@@ -265,7 +265,7 @@ async fn an_early_answer_gets_through_although_the_upload_fails() {
 
 #[tokio::test]
 async fn a_reset_behind_a_fin_does_not_spoil_an_orderly_end() {
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     let (end, ()) =
         run(tcp().await, tcp().await, RelayOptions::default(), &heard, async |mut client, mut server| {
             server.shutdown().await.unwrap();
@@ -281,11 +281,12 @@ async fn a_reset_behind_a_fin_does_not_spoil_an_orderly_end() {
 #[tokio::test]
 async fn a_relay_can_be_stopped_by_dropping_it() {
     let (mut client, mut server) = (user_space(1000), user_space(100));
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     let options = RelayOptions { pool: BufferPool::new(), ..RelayOptions::default() };
     let pool = options.pool.clone();
     {
-        let mut relay = std::pin::pin!(relay(&mut client.near, &mut server.near, options, &heard));
+        let mut relay =
+            std::pin::pin!(relay(&mut client.near, &mut server.near, options, Rc::clone(&heard) as _));
         client.far.write_all(&[1; 500]).await.unwrap();
         server.far.shutdown().await.unwrap();
         tokio::select! { biased; end = &mut relay => panic!("{end:?}"), () = settle() => {} }
@@ -304,7 +305,7 @@ async fn a_relay_can_be_stopped_by_dropping_it() {
 /// Envoy logs no `UR` for an internal listener that has closed when the client's bytes come: the write fails first.
 #[tokio::test]
 async fn a_write_into_a_closed_user_space_socket_fails_as_a_write() {
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     let play = async |mut client: BoxIo, server: BoxIo| {
         drop(server);
         client.write_all(b"late").await.unwrap();

@@ -13,7 +13,7 @@ fn idle_after(timeout: Duration) -> RelayOptions {
 /// Runs a relay over user-space sockets and says how it ended and when.
 async fn timed(
     options: RelayOptions,
-    heard: &Heard,
+    heard: &Rc<Heard>,
     play: impl AsyncFnOnce(&mut BoxIo, &mut BoxIo),
 ) -> (Ending, Duration) {
     let start = Instant::now();
@@ -23,7 +23,7 @@ async fn timed(
         std::future::pending::<()>().await;
     };
     let end = tokio::select! {
-        end = relay(&mut client.near, &mut server.near, options, heard) => end,
+        end = relay(&mut client.near, &mut server.near, options, Rc::clone(heard) as _) => end,
         () = play => unreachable!(),
     };
     (end.into(), start.elapsed())
@@ -36,14 +36,14 @@ fn about(expected: Duration) -> impl Fn(&Duration) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn silence_ends_a_relay_after_the_idle_timeout() {
-    let (end, after) = timed(idle_after(SECOND), &Heard::default(), async |_, _| {}).await;
+    let (end, after) = timed(idle_after(SECOND), &Rc::<Heard>::default(), async |_, _| {}).await;
     assert_eq!(end, Ending::IdleTimeout);
     assert!(about(SECOND)(&after), "{after:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn bytes_of_either_side_put_the_idle_timeout_off() {
-    let (end, after) = timed(idle_after(SECOND), &Heard::default(), async |client, server| {
+    let (end, after) = timed(idle_after(SECOND), &Rc::<Heard>::default(), async |client, server| {
         sleep(SECOND * 7 / 10).await;
         client.write_all(b"x").await.unwrap();
         sleep(SECOND * 7 / 10).await;
@@ -58,7 +58,7 @@ async fn bytes_of_either_side_put_the_idle_timeout_off() {
 #[tokio::test(start_paused = true)]
 async fn the_idle_timeout_stays_in_force_after_a_half_close() {
     for client_first in [true, false] {
-        let (end, after) = timed(idle_after(SECOND), &Heard::default(), async |client, server| {
+        let (end, after) = timed(idle_after(SECOND), &Rc::<Heard>::default(), async |client, server| {
             sleep(SECOND / 2).await;
             let first = if client_first { client } else { server };
             first.shutdown().await.unwrap();
@@ -72,7 +72,7 @@ async fn the_idle_timeout_stays_in_force_after_a_half_close() {
 /// "works with outstanding data": bytes that wait for a stalled side are not activity, but their going is.
 #[tokio::test(start_paused = true)]
 async fn only_bytes_that_move_put_the_idle_timeout_off() {
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     let (end, after) = timed(idle_after(SECOND), &heard, async |client, server| {
         push_until_blocked(client).await;
         sleep(SECOND / 2).await;
@@ -90,7 +90,7 @@ async fn a_busy_relay_ends_at_its_deadline() {
     let start = Instant::now();
     let options = RelayOptions { deadline: Some(start + SECOND), ..idle_after(SECOND / 2) };
     let (mut client, mut server) = (user_space(1000), user_space(1000));
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     let busy = async {
         loop {
             client.far.write_all(b"tick").await.unwrap();
@@ -99,7 +99,7 @@ async fn a_busy_relay_ends_at_its_deadline() {
         }
     };
     let end = tokio::select! {
-        end = relay(&mut client.near, &mut server.near, options, &heard) => end,
+        end = relay(&mut client.near, &mut server.near, options, Rc::clone(&heard) as _) => end,
         () = busy => unreachable!(),
     };
     assert_eq!(Ending::from(end), Ending::DurationTimeout);
@@ -109,15 +109,15 @@ async fn a_busy_relay_ends_at_its_deadline() {
 #[tokio::test(start_paused = true)]
 async fn without_limits_a_relay_waits_for_ever() {
     let (mut client, mut server) = (user_space(1000), user_space(1000));
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     let options = RelayOptions::default();
-    let relay = relay(&mut client.near, &mut server.near, options, &heard);
+    let relay = relay(&mut client.near, &mut server.near, options, Rc::clone(&heard) as _);
     assert!(tokio::time::timeout(SECOND * 86_400 * 365, relay).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_relay_that_ends_in_order_does_not_wait_for_its_timer() {
-    let (end, after) = timed(idle_after(SECOND), &Heard::default(), async |client, server| {
+    let (end, after) = timed(idle_after(SECOND), &Rc::<Heard>::default(), async |client, server| {
         client.shutdown().await.unwrap();
         server.shutdown().await.unwrap();
     })
@@ -132,7 +132,7 @@ async fn a_limit_that_is_reached_when_a_side_fails_counts() {
         (SECOND, Ending::IdleTimeout),
         (SECOND / 2, Ending::Failed(Side::Upstream, Operation::Read, io::ErrorKind::ConnectionReset)),
     ] {
-        let (end, after) = timed(idle_after(SECOND), &Heard::default(), async |_, server| {
+        let (end, after) = timed(idle_after(SECOND), &Rc::<Heard>::default(), async |_, server| {
             sleep(fails_after).await;
             server.reset();
         })

@@ -49,7 +49,7 @@ async fn exchange(
     payloads: [Vec<u8>; 2],
     pieces: [Vec<usize>; 2],
 ) {
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     let (end, ()) = run(client, server, options, &heard, async |client, server| {
         let (mut client_reads, mut client_writes) = tokio::io::split(client);
         let (mut server_reads, mut server_writes) = tokio::io::split(server);
@@ -113,9 +113,10 @@ async fn a_chain_of_two_relays_carries_both_ways() {
     let Wire { far: mut user, near: mut downstream } = client;
     let Wire { far: mut server, near: mut last } = upstream;
     let payload = random_bytes(5, 3_000_000);
-    let (outer_heard, inner_heard) = (RelayCounts::default(), RelayCounts::default());
-    let outer = relay(&mut downstream, &mut hop_client, RelayOptions::default(), &outer_heard);
-    let inner = relay(&mut hop_server, &mut last, RelayOptions::default(), &inner_heard);
+    let (outer_heard, inner_heard) = (Rc::<RelayCounts>::default(), Rc::<RelayCounts>::default());
+    let outer =
+        relay(&mut downstream, &mut hop_client, RelayOptions::default(), Rc::clone(&outer_heard) as _);
+    let inner = relay(&mut hop_server, &mut last, RelayOptions::default(), Rc::clone(&inner_heard) as _);
     let user = async {
         user.write_all(&payload).await.unwrap();
         user.shutdown().await.unwrap();
@@ -138,7 +139,7 @@ async fn a_chain_of_two_relays_carries_both_ways() {
 async fn messages_of_one_byte_go_back_and_forth() {
     let pool = BufferPool::new();
     let options = RelayOptions { pool: pool.clone(), ..RelayOptions::default() };
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     let (end, ()) = run(tcp().await, tcp().await, options, &heard, async |mut client, mut server| {
         for round in 0..200 {
             client.write_u8(round).await.unwrap();
@@ -155,7 +156,7 @@ async fn messages_of_one_byte_go_back_and_forth() {
 
 #[tokio::test]
 async fn nothing_at_all_is_relayed_in_order() {
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     let (end, (client, server)) =
         run(tcp().await, tcp().await, RelayOptions::default(), &heard, async |mut client, mut server| {
             client.shutdown().await.unwrap();
@@ -170,7 +171,7 @@ async fn nothing_at_all_is_relayed_in_order() {
 
 #[tokio::test]
 async fn early_data_goes_first_and_is_not_counted_again() {
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     let options = RelayOptions { early_data: Bytes::from_static(b"early "), ..RelayOptions::default() };
     let (_, seen) = run(user_space(1000), tcp().await, options, &heard, async |mut client, mut server| {
         client.write_all(b"late").await.unwrap();
@@ -186,7 +187,7 @@ async fn early_data_goes_first_and_is_not_counted_again() {
 async fn idle_relays_hold_no_buffer() {
     let pool = BufferPool::new();
     let options = RelayOptions { pool: pool.clone(), ..RelayOptions::default() };
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     run(tcp().await, tcp().await, options, &heard, async |mut client, mut server| {
         settle().await;
         let idle = pool.kept();
@@ -208,7 +209,7 @@ async fn idle_relays_hold_no_buffer() {
 
 #[tokio::test]
 async fn a_reader_that_does_not_read_stops_the_sender() {
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     let limit = 16 * 1024;
     let options = RelayOptions { upstream_buffer_limit: limit, ..RelayOptions::default() };
     run(user_space(50_000), user_space(50_000), options, &heard, async |mut client, mut server| {
@@ -224,7 +225,7 @@ async fn a_reader_that_does_not_read_stops_the_sender() {
 
 #[tokio::test]
 async fn large_bytes_pass_between_user_space_sockets_without_a_copy() {
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     let (client, server) = (user_space(1024 * 1024), user_space(1024 * 1024));
     run(client, server, RelayOptions::default(), &heard, async |mut client, mut server| {
         let mut bytes = Bytes::from(vec![1; 100_000]);
@@ -239,7 +240,7 @@ async fn large_bytes_pass_between_user_space_sockets_without_a_copy() {
 
 #[tokio::test]
 async fn a_blocked_direction_does_not_block_the_other() {
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     run(
         user_space(1000),
         user_space(1000),
@@ -258,7 +259,7 @@ async fn a_blocked_direction_does_not_block_the_other() {
 /// Envoy counts `upstream_flush_total` when downstream is closed both ways and bytes still wait for upstream.
 #[tokio::test]
 async fn an_upstream_flush_is_told() {
-    let heard = Heard::default();
+    let heard = Rc::<Heard>::default();
     let (end, seen) =
         run(tcp().await, user_space(1000), RelayOptions::default(), &heard, async |client, mut server| {
             server.shutdown().await.unwrap();
@@ -294,8 +295,9 @@ async fn a_connection_that_never_has_to_wait_gives_way_to_others() {
     const SENT: usize = 2 * 1024 * 1024;
     let (mut client, mut server) = (user_space(2 * SENT), user_space(2 * SENT));
     client.far.write_all(&vec![7; SENT]).await.unwrap();
-    let heard = Heard::default();
-    let mut relay = pin!(relay(&mut client.near, &mut server.near, RelayOptions::default(), &heard));
+    let heard = Rc::<Heard>::default();
+    let mut relay =
+        pin!(relay(&mut client.near, &mut server.near, RelayOptions::default(), Rc::clone(&heard) as _));
     let woken = Arc::<Woken>::default();
     let waker = Waker::from(Arc::clone(&woken));
     for turn in 1..=4 {
@@ -311,7 +313,7 @@ async fn a_connection_that_never_has_to_wait_gives_way_to_others() {
 #[tokio::test]
 async fn bytes_that_come_with_the_last_end_count_as_flushed() {
     for (bytes, flushes) in [(3, 1), (0, 0)] {
-        let heard = Heard::default();
+        let heard = Rc::<Heard>::default();
         let play = async |mut client: BoxIo, mut server: BoxIo| {
             server.shutdown().await.unwrap();
             assert_eq!(read_to_end(&mut client).await.unwrap(), b"");
