@@ -1,13 +1,15 @@
 //! The byte stream that every part of a connection's way passes on: a socket, or something wrapped around one.
 //!
 //! [`Io`] is tokio's `AsyncRead + AsyncWrite` plus a few abilities that only some streams have: looking at bytes
-//! without taking them, handing over owned [`Bytes`] without a copy, lending the kernel socket below, aborting. Each is
+//! without taking them, handing over owned [`Bytes`] without a copy, splicing, lending the kernel socket below, aborting. Each is
 //! a method with a default, so that a wrapper implements what it can and refuses the rest by saying nothing.
 
 mod abort_watch;
+mod forward;
 mod look_ahead;
 mod prefixed;
 mod refuse;
+mod splice;
 mod tcp;
 mod unix;
 
@@ -25,6 +27,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::forward_io;
 use crate::user_space_socket::{RefusalNote, UserSpaceSocket};
 
 /// A boxed [`Io`]: what transport sockets wrap and terminal filters pump.
@@ -35,7 +38,7 @@ pub type BoxIo = Box<dyn Io>;
 /// A byte stream with the abilities that a proxy needs beyond reading and writing.
 ///
 /// An implementation must forward `poll_write_vectored` *and* `is_write_vectored` to what it wraps, or large writes
-/// lose their vectors.
+/// lose their vectors. [`forward_io`](crate::forward_io) writes the methods of this trait for a wrapper.
 pub trait Io: AsyncRead + AsyncWrite + Unpin + 'static {
     /// Copies bytes that can be read now into `buf` and leaves them to be read again.
     ///
@@ -77,6 +80,44 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin + 'static {
         let written = std::task::ready!(Pin::new(self).poll_write(cx, bytes))?;
         bytes.advance(written);
         Poll::Ready(Ok(written))
+    }
+
+    /// Whether [`poll_splice_in`](Self::poll_splice_in) and [`poll_splice_out`](Self::poll_splice_out) work now: there is a
+    /// kernel socket below, and nothing between that would have to see the bytes. It may change from one call to the next.
+    fn splices(&self) -> bool {
+        false
+    }
+
+    /// Moves what can be read into `pipe` (its end for writing), at most `max` bytes, and says how many they were. Zero is
+    /// end of stream.
+    ///
+    /// The pipe must be empty: one that is full cannot be told from a socket that has nothing.
+    ///
+    /// # Errors
+    /// `Unsupported` where nothing can be spliced (the default, see [`splices`](Self::splices)) or the kernel refuses to:
+    /// then nothing was moved, and reading works. Else what a read would report.
+    fn poll_splice_in(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: BorrowedFd<'_>,
+        max: usize,
+    ) -> Poll<io::Result<usize>> {
+        let _ = (cx, pipe, max);
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+
+    /// Writes from `pipe` (its end for reading), which holds at least `len` bytes, and says how many were taken.
+    ///
+    /// # Errors
+    /// `Unsupported` as for [`poll_splice_in`](Self::poll_splice_in), else what a write would report.
+    fn poll_splice_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: BorrowedFd<'_>,
+        len: usize,
+    ) -> Poll<io::Result<usize>> {
+        let _ = (cx, pipe, len);
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
 
     /// Ready once the peer is gone for good, so that not even a write can be of use, although end of stream was all
@@ -140,49 +181,7 @@ impl AsFd for KernelSocket<'_> {
 }
 
 impl<T: Io + ?Sized> Io for Box<T> {
-    fn poll_peek(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        (**self).poll_peek(cx, buf)
-    }
-
-    fn lends_bytes(&self) -> bool {
-        (**self).lends_bytes()
-    }
-
-    fn poll_read_bytes(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<io::Result<Bytes>> {
-        (**self).poll_read_bytes(cx, max)
-    }
-
-    fn takes_bytes(&self) -> bool {
-        (**self).takes_bytes()
-    }
-
-    fn poll_write_bytes(&mut self, cx: &mut Context<'_>, bytes: &mut Bytes) -> Poll<io::Result<usize>> {
-        (**self).poll_write_bytes(cx, bytes)
-    }
-
-    fn poll_peer_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        (**self).poll_peer_gone(cx)
-    }
-
-    fn poll_aborted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        (**self).poll_aborted(cx)
-    }
-
-    fn kernel_socket(&self) -> Option<KernelSocket<'_>> {
-        (**self).kernel_socket()
-    }
-
-    fn user_space_socket(&mut self) -> Option<&mut UserSpaceSocket> {
-        (**self).user_space_socket()
-    }
-
-    fn refusal_note(&self) -> Option<RefusalNote> {
-        (**self).refusal_note()
-    }
-
-    fn reset(&mut self) {
-        (**self).reset();
-    }
+    forward_io!(self => **self);
 }
 
 #[cfg(test)]

@@ -46,8 +46,10 @@ pub use underpass_core_macros::extension;
 // The attribute's expansion names this crate, which is also used here.
 extern crate self as underpass_core;
 
-/// What the [`extension`](macro@extension) attribute expands to; not for direct use.
+/// What the [`extension`](macro@extension) attribute and [`forward_io`] expand to; not for direct use.
 #[doc(hidden)]
 pub mod __private {
+    pub use bytes::Bytes;
+    pub use tokio::io::ReadBuf;
     pub use {inventory, typetag};
 }

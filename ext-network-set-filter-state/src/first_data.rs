@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IoSlice},
+    os::fd::BorrowedFd,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -9,8 +10,9 @@ use std::{
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use underpass_core::{
+    forward_io,
     io::{BoxIo, Io, KernelSocket},
-    user_space_socket::{RefusalNote, UserSpaceSocket},
+    user_space_socket::UserSpaceSocket,
 };
 
 /// Calls a function at the first read that brings something, be it the end of the stream. From then on the stream below
@@ -71,34 +73,21 @@ impl AsyncWrite for OnFirstData {
 }
 
 impl Io for OnFirstData {
-    fn poll_peek(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.inner.poll_peek(cx, buf)
-    }
-
-    fn lends_bytes(&self) -> bool {
-        self.inner.lends_bytes()
-    }
-
     fn poll_read_bytes(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<io::Result<Bytes>> {
         let bytes = ready!(self.inner.poll_read_bytes(cx, max))?;
         self.tell();
         Poll::Ready(Ok(bytes))
     }
 
-    fn takes_bytes(&self) -> bool {
-        self.inner.takes_bytes()
-    }
-
-    fn poll_write_bytes(&mut self, cx: &mut Context<'_>, bytes: &mut Bytes) -> Poll<io::Result<usize>> {
-        self.inner.poll_write_bytes(cx, bytes)
-    }
-
-    fn poll_aborted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.inner.poll_aborted(cx)
-    }
-
-    fn poll_peer_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.inner.poll_peer_gone(cx)
+    fn poll_splice_in(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: BorrowedFd<'_>,
+        max: usize,
+    ) -> Poll<io::Result<usize>> {
+        let n = ready!(self.inner.poll_splice_in(cx, pipe, max))?;
+        self.tell();
+        Poll::Ready(Ok(n))
     }
 
     fn kernel_socket(&self) -> Option<KernelSocket<'_>> {
@@ -110,11 +99,5 @@ impl Io for OnFirstData {
         if self.tell.is_none() { self.inner.user_space_socket() } else { None }
     }
 
-    fn refusal_note(&self) -> Option<RefusalNote> {
-        self.inner.refusal_note()
-    }
-
-    fn reset(&mut self) {
-        self.inner.reset();
-    }
+    forward_io!(self => self.inner; except poll_read_bytes, poll_splice_in, kernel_socket, user_space_socket);
 }

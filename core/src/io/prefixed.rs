@@ -8,7 +8,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::{BoxIo, Io, KernelSocket};
-use crate::user_space_socket::{RefusalNote, UserSpaceSocket};
+use crate::forward_io;
+use crate::user_space_socket::UserSpaceSocket;
 
 /// An [`Io`] that replays bytes before it reads on, and lets listener filters look ahead.
 ///
@@ -150,20 +151,8 @@ impl Io for Prefixed {
         Poll::Ready(Ok(piece))
     }
 
-    fn takes_bytes(&self) -> bool {
-        self.inner.takes_bytes()
-    }
-
-    fn poll_write_bytes(&mut self, cx: &mut Context<'_>, bytes: &mut Bytes) -> Poll<io::Result<usize>> {
-        self.inner.poll_write_bytes(cx, bytes)
-    }
-
-    fn poll_aborted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.inner.poll_aborted(cx)
-    }
-
-    fn poll_peer_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.inner.poll_peer_gone(cx)
+    fn splices(&self) -> bool {
+        self.prefix.is_empty() && self.inner.splices()
     }
 
     fn kernel_socket(&self) -> Option<KernelSocket<'_>> {
@@ -175,11 +164,6 @@ impl Io for Prefixed {
         if self.prefix.is_empty() { self.inner.user_space_socket() } else { None }
     }
 
-    fn refusal_note(&self) -> Option<RefusalNote> {
-        self.inner.refusal_note()
-    }
-
-    fn reset(&mut self) {
-        self.inner.reset();
-    }
+    forward_io!(self => self.inner;
+        except poll_peek, lends_bytes, poll_read_bytes, splices, kernel_socket, user_space_socket);
 }

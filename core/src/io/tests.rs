@@ -1,5 +1,6 @@
 use std::cell::RefCell;
 use std::io::IoSlice;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use bytes::BytesMut;
@@ -84,6 +85,10 @@ async fn what_a_stream_cannot_do_is_refused() {
     assert!(io.kernel_socket().is_none() && io.user_space_socket().is_none());
     let lent = std::future::poll_fn(|cx| io.poll_read_bytes(cx, 8)).await;
     assert_eq!(lent.unwrap_err().kind(), io::ErrorKind::Unsupported);
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    assert!(!io.splices());
+    assert_eq!(splice_in(&mut io, &writer, 1).await.unwrap_err().kind(), io::ErrorKind::Unsupported);
+    assert_eq!(splice_out(&mut io, &reader, 1).await.unwrap_err().kind(), io::ErrorKind::Unsupported);
 }
 
 #[tokio::test]
@@ -149,6 +154,83 @@ async fn kernel_sockets_are_lent() {
     assert_eq!(rustix::net::getsockname(lent.as_fd()).unwrap(), tcp.local_addr().unwrap().into());
 }
 
+async fn splice_in(io: &mut BoxIo, pipe: &OwnedFd, max: usize) -> io::Result<usize> {
+    std::future::poll_fn(|cx| io.poll_splice_in(cx, pipe.as_fd(), max)).await
+}
+
+async fn splice_out(io: &mut BoxIo, pipe: &OwnedFd, len: usize) -> io::Result<usize> {
+    std::future::poll_fn(|cx| io.poll_splice_out(cx, pipe.as_fd(), len)).await
+}
+
+#[tokio::test]
+async fn bytes_pass_through_a_pipe_between_kernel_sockets() {
+    let (tcp_client, tcp_server) = tcp_pair().await;
+    let (unix_client, unix_server) = UnixStream::pair().unwrap();
+    let pairs: [(BoxIo, BoxIo); 2] =
+        [(Box::new(tcp_client), Box::new(tcp_server)), (Box::new(unix_client), Box::new(unix_server))];
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    for (mut client, mut server) in pairs {
+        assert!(client.splices());
+        let (moved, written) = tokio::join!(splice_in(&mut server, &writer, 4), client.write_all(b"hello"));
+        written.unwrap();
+        assert_eq!(moved.unwrap(), 4);
+        assert_eq!(splice_out(&mut server, &reader, 4).await.unwrap(), 4, "it is sent back");
+        let mut seen = [0; 4];
+        client.read_exact(&mut seen).await.unwrap();
+        assert_eq!(&seen, b"hell");
+        client.shutdown().await.unwrap();
+        assert_eq!(splice_in(&mut server, &writer, 100).await.unwrap(), 1);
+        assert_eq!(splice_in(&mut server, &writer, 100).await.unwrap(), 0, "the end of the stream");
+        let mut rest = [0; 8];
+        assert_eq!(rustix::io::read(&reader, &mut rest).unwrap(), 1);
+    }
+}
+
+#[tokio::test]
+async fn splicing_waits_while_a_socket_takes_nothing() {
+    const LEN: usize = 64 * 1024 * 1024;
+    let (client, mut server) = tcp_pair().await;
+    let mut client: BoxIo = Box::new(client);
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    let send = async {
+        for _ in 0..LEN / 4096 {
+            rustix::io::write(&writer, &[1; 4096]).unwrap();
+            let mut left = 4096;
+            while left > 0 {
+                left -= splice_out(&mut client, &reader, left).await.unwrap();
+            }
+        }
+        client.shutdown().await.unwrap();
+    };
+    // The sender goes first, and has to wait for whoever takes its turn after it.
+    let mut nowhere = tokio::io::sink();
+    let receive = tokio::io::copy(&mut server, &mut nowhere);
+    let ((), received) = tokio::join!(send, receive);
+    assert_eq!(received.unwrap(), LEN as u64);
+}
+
+#[tokio::test]
+async fn a_reset_is_what_splicing_reports() {
+    let (mut client, server) = tcp_pair().await;
+    let mut server: BoxIo = Box::new(server);
+    Io::reset(&mut client);
+    drop(client);
+    let (_reader, writer) = rustix::pipe::pipe().unwrap();
+    let error = splice_in(&mut server, &writer, 100).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn what_the_kernel_cannot_splice_is_unsupported() {
+    let (mut client, server) = tcp_pair().await;
+    let mut server: BoxIo = Box::new(server);
+    client.write_all(b"kept").await.unwrap();
+    let no_pipe = OwnedFd::from(std::fs::File::options().write(true).open("/dev/null").unwrap());
+    let error = splice_in(&mut server, &no_pipe, 100).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+    assert_eq!(peek(&mut server, 8).await.unwrap(), b"kept");
+}
+
 #[tokio::test]
 async fn a_prefix_is_read_before_the_stream() {
     let (mut client, server) = tcp_pair().await;
@@ -190,9 +272,9 @@ async fn a_consumed_prefix_gives_the_stream_back() {
     while io.buffered().len() < 6 {
         assert!(io.fill(6 - io.buffered().len()).await.unwrap() > 0);
     }
-    assert!(io.kernel_socket().is_none(), "the kernel socket is not the whole stream");
+    assert!(io.kernel_socket().is_none() && !io.splices(), "the kernel socket is not the whole stream");
     io.consume(6);
-    assert!(io.kernel_socket().is_some());
+    assert!(io.kernel_socket().is_some() && io.splices());
     assert_eq!(io.fill(10).await.unwrap(), 0, "the end of the stream");
     let (prefix, _) = io.into_parts();
     assert_eq!(prefix.capacity(), 0, "the buffer was freed");

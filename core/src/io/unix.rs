@@ -1,12 +1,14 @@
 //! A unix stream connection of the kernel as [`Io`].
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll, ready};
 
 use rustix::net::RecvFlags;
 use tokio::io::{Interest, ReadBuf};
 use tokio::net::UnixStream;
 
+use super::splice::{poll_call, splice};
 use super::{Io, KernelSocket};
 
 impl Io for UnixStream {
@@ -30,6 +32,30 @@ impl Io for UnixStream {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+    }
+
+    fn splices(&self) -> bool {
+        true
+    }
+
+    fn poll_splice_in(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: BorrowedFd<'_>,
+        max: usize,
+    ) -> Poll<io::Result<usize>> {
+        let call = || self.try_io(Interest::READABLE, || splice(&*self, pipe, max));
+        poll_call(|| self.poll_read_ready(cx), call)
+    }
+
+    fn poll_splice_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: BorrowedFd<'_>,
+        len: usize,
+    ) -> Poll<io::Result<usize>> {
+        let call = || self.try_io(Interest::WRITABLE, || splice(pipe, &*self, len));
+        poll_call(|| self.poll_write_ready(cx), call)
     }
 
     fn kernel_socket(&self) -> Option<KernelSocket<'_>> {

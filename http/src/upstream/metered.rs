@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IoSlice},
+    os::fd::BorrowedFd,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -10,8 +11,8 @@ use std::{
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use underpass_core::{
+    forward_io,
     io::{BoxIo, Io},
-    user_space_socket::RefusalNote,
 };
 
 use super::accounting::ConnectionState;
@@ -43,11 +44,10 @@ impl Metered {
         }
     }
 
-    fn note_write(&self, written: &Poll<io::Result<usize>>) {
+    fn note_write(&self, written: &io::Result<usize>) {
         match written {
-            Poll::Ready(Ok(n)) => self.connection.note_sent(*n),
-            Poll::Ready(Err(_)) => self.connection.note_remote_close(),
-            Poll::Pending => {}
+            Ok(n) => self.connection.note_sent(*n),
+            Err(_) => self.connection.note_remote_close(),
         }
     }
 }
@@ -74,12 +74,12 @@ impl AsyncRead for Metered {
 
 impl AsyncWrite for Metered {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        let written = ready!(Pin::new(&mut self.io).poll_write(cx, buf));
         self.note_write(&written);
-        if let (Some(frames), Poll::Ready(Ok(n))) = (&self.frames, &written) {
+        if let (Some(frames), Ok(n)) = (&self.frames, &written) {
             frames.note_sent(&buf[..*n]);
         }
-        written
+        Poll::Ready(written)
     }
 
     fn poll_write_vectored(
@@ -87,9 +87,9 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bufs));
         self.note_write(&written);
-        if let (Some(frames), Poll::Ready(Ok(n))) = (&self.frames, &written) {
+        if let (Some(frames), Ok(n)) = (&self.frames, &written) {
             let mut rest = *n;
             for buf in bufs {
                 let taken = rest.min(buf.len());
@@ -97,7 +97,7 @@ impl AsyncWrite for Metered {
                 rest -= taken;
             }
         }
-        written
+        Poll::Ready(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -114,41 +114,58 @@ impl AsyncWrite for Metered {
 }
 
 impl Io for Metered {
-    fn poll_peek(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.io.poll_peek(cx, buf)
-    }
-
-    fn lends_bytes(&self) -> bool {
-        self.io.lends_bytes()
-    }
-
     fn poll_read_bytes(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<io::Result<Bytes>> {
         let result = ready!(self.io.poll_read_bytes(cx, max));
         self.note_read(&result.as_ref().map(Bytes::len).map_err(|error| error.kind().into()));
         Poll::Ready(result)
     }
 
-    fn takes_bytes(&self) -> bool {
-        self.io.takes_bytes()
-    }
-
     fn poll_write_bytes(&mut self, cx: &mut Context<'_>, bytes: &mut Bytes) -> Poll<io::Result<usize>> {
-        let written = self.io.poll_write_bytes(cx, bytes);
+        let written = ready!(self.io.poll_write_bytes(cx, bytes));
         self.note_write(&written);
-        written
+        Poll::Ready(written)
     }
 
-    fn poll_peer_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.io.poll_peer_gone(cx)
+    fn splices(&self) -> bool {
+        // Frames cannot be looked at in a pipe.
+        self.frames.is_none() && self.io.splices()
     }
 
-    fn refusal_note(&self) -> Option<RefusalNote> {
-        self.io.refusal_note()
+    fn poll_splice_in(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: BorrowedFd<'_>,
+        max: usize,
+    ) -> Poll<io::Result<usize>> {
+        let result = ready!(self.io.poll_splice_in(cx, pipe, max));
+        if !is_unsupported(&result) {
+            self.note_read(&result);
+        }
+        Poll::Ready(result)
     }
 
-    fn reset(&mut self) {
-        self.io.reset();
+    fn poll_splice_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: BorrowedFd<'_>,
+        len: usize,
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(self.io.poll_splice_out(cx, pipe, len));
+        if !is_unsupported(&written) {
+            self.note_write(&written);
+        }
+        Poll::Ready(written)
     }
+
+    // Bytes that somebody moved past this stream would not be counted.
+    forward_io!(self => self.io;
+        except poll_read_bytes, poll_write_bytes, splices, poll_splice_in, poll_splice_out, kernel_socket,
+        user_space_socket);
+}
+
+/// Whether nothing was spliced because it cannot be, which says nothing of the connection.
+fn is_unsupported(result: &io::Result<usize>) -> bool {
+    result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Unsupported)
 }
 
 /// A stream of bytes that holds something until it is dropped.
@@ -200,35 +217,6 @@ impl<H: Unpin> AsyncWrite for Held<H> {
 }
 
 impl<H: Unpin + 'static> Io for Held<H> {
-    fn poll_peek(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.io.poll_peek(cx, buf)
-    }
-
-    fn lends_bytes(&self) -> bool {
-        self.io.lends_bytes()
-    }
-
-    fn poll_read_bytes(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<io::Result<Bytes>> {
-        self.io.poll_read_bytes(cx, max)
-    }
-
-    fn takes_bytes(&self) -> bool {
-        self.io.takes_bytes()
-    }
-
-    fn poll_write_bytes(&mut self, cx: &mut Context<'_>, bytes: &mut Bytes) -> Poll<io::Result<usize>> {
-        self.io.poll_write_bytes(cx, bytes)
-    }
-
-    fn poll_peer_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.io.poll_peer_gone(cx)
-    }
-
-    fn refusal_note(&self) -> Option<RefusalNote> {
-        self.io.refusal_note()
-    }
-
-    fn reset(&mut self) {
-        self.io.reset();
-    }
+    // What it holds belongs to whoever has it, so it cannot be taken off.
+    forward_io!(self => self.io; except kernel_socket, user_space_socket);
 }
