@@ -5,6 +5,7 @@ use std::{cell::RefCell, fmt, sync::Arc};
 use crate::{
     config::{ConfigPath, TypedConfig},
     extension::Category,
+    init::InitManager,
     server::ServerContext,
     stats::Scope,
     stream_info::ListenerInfo,
@@ -19,6 +20,8 @@ pub struct BuildContext<'a> {
     pub scope: &'a Scope,
     /// The listener, where something of a listener is built.
     pub listener: Option<&'a Arc<ListenerInfo>>,
+    /// What must be ready before that which is built is used: that of the listener, or that of the process.
+    pub init: &'a Arc<InitManager>,
     path: ConfigPath,
     warnings: &'a RefCell<Vec<BuildError>>,
 }
@@ -32,13 +35,19 @@ impl<'a> BuildContext<'a> {
         path: ConfigPath,
         warnings: &'a RefCell<Vec<BuildError>>,
     ) -> Self {
-        Self { server, scope, listener: None, path, warnings }
+        Self { server, scope, listener: None, init: &server.init, path, warnings }
     }
 
     /// The same, for a listener.
     #[must_use]
     pub fn with_listener(self, listener: &'a Arc<ListenerInfo>) -> Self {
         Self { listener: Some(listener), ..self }
+    }
+
+    /// The same, for something that waits for its own targets.
+    #[must_use]
+    pub fn with_init(self, init: &'a Arc<InitManager>) -> Self {
+        Self { init, ..self }
     }
 
     /// Where the configuration stands that is being built.

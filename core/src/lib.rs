@@ -13,6 +13,7 @@ pub mod build_context;
 pub mod client_connection;
 pub mod cluster;
 pub mod config;
+pub mod config_subscription;
 pub mod connection;
 pub mod drain;
 pub mod extension;

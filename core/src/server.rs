@@ -11,8 +11,8 @@ use std::{
 };
 
 use crate::{
-    access_log::AccessLogManager, admin::Admin, extension::ExtensionSet, init::InitManager, runtime::Runtime,
-    stats::Scope,
+    access_log::AccessLogManager, admin::Admin, config_subscription::ResourceReader, extension::ExtensionSet,
+    init::InitManager, runtime::Runtime, stats::Scope,
 };
 
 /// What exists once in a process.
@@ -39,6 +39,8 @@ pub struct ServerContext {
     pub connection_ids: ConnectionIds,
     /// Whether health checks of this process fail.
     pub health_checks: Arc<HealthCheckState>,
+    /// Reads resources that come while the process runs.
+    pub resources: ResourceReader,
 }
 
 /// Whether health checks of the process are to fail, as an operator says (`/healthcheck/fail`).

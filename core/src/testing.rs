@@ -27,6 +27,7 @@ use crate::{
     admin::{Admin, AdminEndpoint},
     build_context::{BuildContext, BuildError},
     config::{ConfigPath, Reader, TypedConfig, parse_yaml},
+    config_subscription::ResourceReader,
     connection::Connection,
     drain::DrainSignal,
     extension::{Category, ExtensionSet},
@@ -96,6 +97,7 @@ impl TestServer {
             singletons: Singletons::default(),
             connection_ids: ConnectionIds::default(),
             health_checks: Arc::default(),
+            resources: ResourceReader::default(),
         };
         Self { context: Arc::new(context), stats, logs }
     }

@@ -22,8 +22,8 @@ use underpass_core::admin::{Admin, AdminEndpoint, AdminRequest, AdminResponse};
 pub use http::{AdminBindError, AdminServer};
 
 use crate::{
-    command_line::Options, config::node::Node, lifecycle::Lifecycle, listener_manager::ListenerManager,
-    logging::Logging,
+    cluster_manager::ClusterManager, command_line::Options, config::node::Node, lifecycle::Lifecycle,
+    listener_manager::ListenerManager, logging::Logging,
 };
 
 type Section = Box<dyn Fn() -> serde_json::Value + Send + Sync>;
@@ -83,6 +83,8 @@ pub struct AdminSources {
     pub stats: underpass_core::stats::Store,
     /// What exists once in the process.
     pub server: Arc<underpass_core::server::ServerContext>,
+    /// The clusters.
+    pub clusters: Arc<ClusterManager>,
     /// The listeners.
     pub listeners: Arc<ListenerManager>,
     /// The process's log.

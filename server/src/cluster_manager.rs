@@ -18,7 +18,7 @@ use underpass_core::{
     build_context::BuildError,
     cluster::{self, HealthFlag, HostId},
     config::{ConfigPath, Node},
-    init::InitTarget,
+    init::{InitManager, InitTarget},
     server::ServerContext,
     worker::Worker,
 };
@@ -47,6 +47,8 @@ pub struct ClusterManager {
     /// Taken for the whole of an update, so that two never mix.
     updating: Mutex<()>,
     state: Mutex<State>,
+    /// The clusters that the start waits for.
+    init: InitManager,
 }
 
 #[derive(Default)]
@@ -86,6 +88,7 @@ impl ClusterManager {
             stats: ClusterManagerStats::new(&server.stats.scope("cluster_manager")),
             updating: Mutex::default(),
             state: Mutex::default(),
+            init: InitManager::default(),
         })
     }
 
@@ -165,15 +168,25 @@ impl ClusterManager {
     }
 
     /// Starts discovery, to run on `runtime`: that of the main thread. Until the first answers are there, the start waits
-    /// ([`ServerContext::init`]) for the clusters that are there now.
+    /// ([`initialized`](Self::initialized)) for the clusters that are there now.
     pub fn start(self: &Arc<Self>, runtime: &Handle) {
         let mut state = self.lock();
         state.runtime = Some(runtime.clone());
         for managed in state.active.values_mut() {
             let name = &managed.cluster.info.name;
-            let target = managed.wait_at_start.then(|| self.server.init.add(format!("cluster {name}")));
+            let target = managed.wait_at_start.then(|| self.init.add(format!("cluster {name}")));
             self.run_discovery(runtime, managed, target);
         }
+    }
+
+    /// Completes when the clusters that the start waits for have their first hosts.
+    pub async fn initialized(&self) {
+        self.init.ready().await;
+    }
+
+    /// The names of the clusters that the start waits for.
+    pub fn waiting(&self) -> Vec<String> {
+        self.init.waiting()
     }
 
     /// The clusters as a worker sees them. To be called on the worker's thread, within its runtime.
@@ -199,6 +212,11 @@ impl ClusterManager {
     )]
     pub fn set_health(&self, cluster: &str, host: HostId, flag: HealthFlag, on: bool) -> bool {
         self.directory.get(cluster).is_some_and(|cluster| cluster.set_health(host, flag, on))
+    }
+
+    /// Whether there is a cluster of that name, in use or not.
+    pub fn has(&self, name: &str) -> bool {
+        self.lock().newest(name).is_some()
     }
 
     /// A cluster in use.

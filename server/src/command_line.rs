@@ -108,6 +108,12 @@ pub struct Options {
     /// Fields that are not known, or not implemented, are warnings instead of errors
     #[arg(long, alias = "allow-unknown-fields")]
     pub allow_unknown_static_fields: bool,
+    /// Fields that are not known are errors in configuration that changes while the process runs, too
+    #[arg(long)]
+    pub reject_unknown_dynamic_fields: bool,
+    /// Fields that are not known are ignored without a word in configuration that changes while the process runs
+    #[arg(long)]
+    pub ignore_unknown_dynamic_fields: bool,
     /// Interval for flushing access logs, in milliseconds
     #[arg(long, default_value_t = 10_000)]
     pub file_flush_interval_msec: u64,
@@ -189,12 +195,6 @@ struct Ignored {
     /// Deprecated fields are not logged
     #[arg(long)]
     skip_deprecated_logs: bool,
-    /// There is no dynamic configuration yet
-    #[arg(long)]
-    reject_unknown_dynamic_fields: bool,
-    /// There is no dynamic configuration yet
-    #[arg(long)]
-    ignore_unknown_dynamic_fields: bool,
     /// Link a binary without them instead
     #[arg(long)]
     disable_extensions: Option<String>,
@@ -250,8 +250,8 @@ impl Options {
             "config_path": text(&self.config_path),
             "config_yaml": self.config_yaml.clone().unwrap_or_default(),
             "allow_unknown_static_fields": self.allow_unknown_static_fields,
-            "reject_unknown_dynamic_fields": self.ignored.reject_unknown_dynamic_fields,
-            "ignore_unknown_dynamic_fields": self.ignored.ignore_unknown_dynamic_fields,
+            "reject_unknown_dynamic_fields": self.reject_unknown_dynamic_fields,
+            "ignore_unknown_dynamic_fields": self.ignore_unknown_dynamic_fields,
             "admin_address_path": text(&self.admin_address_path),
             "local_address_ip_version": match self.local_address_ip_version { IpVersion::V4 => "v4", IpVersion::V6 => "v6" },
             "log_level": self.log_level.name(),

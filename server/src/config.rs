@@ -28,3 +28,17 @@ pub mod stats;
 mod tests;
 
 pub use self::{bootstrap::Bootstrap, harmless::FIELDS as HARMLESS};
+
+/// Reads a message for a test; panics with the report if there is something wrong with it.
+#[cfg(test)]
+pub(crate) fn read_for_test<T: serde::de::DeserializeOwned>(yaml: &str, message_type: &str) -> T {
+    use underpass_core::{
+        config::{ConfigPath, Reader, parse_yaml},
+        extension::ExtensionSet,
+    };
+    let extensions = ExtensionSet::from_inventory().unwrap();
+    let reader = Reader::new(&extensions);
+    let document = parse_yaml("x.yaml", yaml).unwrap();
+    let message = reader.read(&document.root, ConfigPath::root(), message_type);
+    message.unwrap_or_else(|| panic!("{}", reader.into_report()))
+}

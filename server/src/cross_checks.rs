@@ -29,12 +29,16 @@ pub fn check(bootstrap: &Bootstrap, document: &Document, report: &mut Report) {
                 report.error(reference.path.clone(), Some(document.locate(&reference.path)), refusal);
                 continue;
             }
+            if bootstrap.dynamic_resources.cds_config.is_some() {
+                continue;
+            }
             let hint = "connections that need it fail until it exists (flag NC)";
             warn(report, &reference.path, format!("there is no cluster '{}'; {hint}", reference.target));
         }
     }
     for reference in &graph.to_listeners {
-        if !graph.internal_listeners.contains(&reference.target) {
+        let may_come = bootstrap.dynamic_resources.lds_config.is_some();
+        if !may_come && !graph.internal_listeners.contains(&reference.target) {
             let hint = "connections to it fail until it exists";
             warn(
                 report,
@@ -70,6 +74,12 @@ pub fn local_cluster(bootstrap: &Bootstrap) -> Result<(), BuildError> {
     }
     let path = ConfigPath::root().field("cluster_manager").field("local_cluster_name");
     Err(BuildError::at(path, format!("local cluster '{name}' must be defined")))
+}
+
+/// The clusters that a listener cannot do without: their names, where they are named, and what is said without them.
+pub fn required_clusters(listener: &Listener, path: &ConfigPath) -> Vec<(String, ConfigPath, String)> {
+    let references = cluster_references(listener, path).into_iter();
+    references.filter_map(|it| Some((it.target, it.path, it.refusal?))).collect()
 }
 
 /// Somebody names somebody.

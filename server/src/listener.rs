@@ -72,10 +72,6 @@ pub enum Source {
     /// The bootstrap: it stays as long as the process.
     Static,
     /// A file that is watched, or a control plane.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for sources of configuration that change while the process runs")
-    )]
     Api {
         /// The version that came with it.
         version_info: String,

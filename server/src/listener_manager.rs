@@ -92,6 +92,8 @@ pub enum Change {
     Added,
     /// A new version replaced the old one.
     Updated,
+    /// It is there, and will serve when what it waits for is there.
+    Warming,
     /// The listener got other filter chains.
     UpdatedInPlace,
     /// Nothing: the listener says what it said before, belongs to the bootstrap, or listeners were stopped.
@@ -132,7 +134,10 @@ impl ListenerManager {
         let uuid = config.message.name.is_empty().then(uuid);
         let name = uuid.as_deref().unwrap_or(&config.message.name);
         let mut state = self.lock();
-        let outcome = self.change(&mut state, config, name, warnings);
+        let (outcome, warming) = match self.change(&mut state, config, name, warnings) {
+            Ok((change, warming)) => (Ok(change), warming),
+            Err(error) => (Err(error), None),
+        };
         match &outcome {
             Ok(_) => drop(state.failed.remove(name)),
             Err(error) if config.source != Source::Static => {
@@ -141,6 +146,11 @@ impl ListenerManager {
             }
             Err(_) => {}
         }
+        drop(state);
+        // Not under the lock: what it waits for may be there at once.
+        if let Some(init) = warming {
+            return Ok(self.warm(name, &init));
+        }
         outcome
     }
 
@@ -148,20 +158,23 @@ impl ListenerManager {
     /// of the bootstrap stay.
     ///
     /// To be called in a tokio runtime once workers serve.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for sources of configuration that change while the process runs")
-    )]
     pub fn remove(&self, name: &str) -> bool {
         let mut state = self.lock();
         state.failed.remove(name);
+        if state.warming.remove(name).is_some() {
+            self.count_warming(&state);
+            if state.get(name).is_none() {
+                self.stats.listener_removed.inc();
+                return true;
+            }
+        }
         if state.get(name).is_none_or(|present| present.listener.origin.source == Source::Static) {
             return false;
         }
         let Some(removed) = state.take(name) else { return false };
         self.stats.listener_removed.inc();
         self.retire(&mut state, &removed, &[]);
-        self.publish(&state);
+        self.publish(&mut state);
         true
     }
 
@@ -173,7 +186,7 @@ impl ListenerManager {
         let mut state = self.lock();
         state.phase = state.phase.max(Phase::Bound);
         for placement in state.active.values_mut() {
-            let sockets = self.open(&placement.listener.base, &placement.sockets, false)?;
+            let sockets = self.open(&placement.listener.base, &placement.sockets)?;
             *placement = Arc::new(placement.with_sockets(sockets));
         }
         Ok(())
@@ -227,7 +240,7 @@ impl ListenerManager {
                 state.take(name);
             }
         }
-        self.publish(&state);
+        self.publish(&mut state);
     }
 
     /// How many connections are open, through kernel sockets and internal ones.
@@ -235,14 +248,68 @@ impl ListenerManager {
         self.connections.get()
     }
 
+    /// Workers hear of all changes together when the returned value is dropped: what is told costs as much as there are
+    /// listeners, so it shall not be told for each of many.
+    pub fn batch(&self) -> Batch<'_> {
+        self.lock().batches += 1;
+        Batch(self)
+    }
+
+    /// The names of those that do not come from the bootstrap.
+    pub fn names_from_api(&self) -> Vec<Arc<str>> {
+        let state = self.lock();
+        let active = state.active.values().map(|placement| &placement.listener);
+        let all = active.chain(state.warming.values().map(|warming| warming.prepared.listener()));
+        let of_api = all.filter(|listener| listener.origin.source != Source::Static);
+        of_api.map(|listener| Arc::clone(&listener.base.name)).collect()
+    }
+
+    /// The listeners that do not serve yet, and what each of them waits for.
+    pub fn warming(&self) -> Vec<(Arc<str>, Vec<String>)> {
+        let state = self.lock();
+        state.warming.iter().map(|(name, warming)| (Arc::clone(name), warming.init.waiting())).collect()
+    }
+
+    /// Notes that the configuration of a listener made no sense, for `/config_dump`.
+    pub fn note_failure(&self, name: &str, node: &Arc<Node>, details: String) {
+        let failed = FailedUpdate { node: Arc::clone(node), at: timestamp::now(), details };
+        self.lock().failed.insert(name.to_owned(), failed);
+    }
+
+    /// Notes the version of what was taken over last, for `/config_dump`.
+    pub fn set_version(&self, version: &str) {
+        version.clone_into(&mut self.lock().version);
+    }
+
+    fn count_warming(&self, state: &State) {
+        self.stats.total_listeners_warming.set(state.warming.len() as u64);
+    }
+
     /// Tells the workers.
-    fn publish(&self, state: &State) {
+    fn publish(&self, state: &mut State) {
         self.stats.total_listeners_active.set(state.active.len() as u64);
-        self.snapshot.send_replace(Arc::new(state.snapshot()));
+        state.unpublished = state.batches > 0;
+        if !state.unpublished {
+            self.snapshot.send_replace(Arc::new(state.snapshot()));
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Changes that workers hear of together.
+#[must_use = "workers hear of the changes when this is dropped"]
+pub struct Batch<'m>(&'m ListenerManager);
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.batches -= 1;
+        if state.unpublished {
+            self.0.publish(&mut state);
+        }
     }
 }
 

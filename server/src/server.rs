@@ -3,7 +3,7 @@
 mod problems;
 mod signals;
 
-use std::{io, path::Path, process::ExitCode, sync::Arc};
+use std::{cell::RefCell, io, path::Path, process::ExitCode, sync::Arc};
 
 use tokio::task::LocalSet;
 use underpass_core::{
@@ -11,11 +11,12 @@ use underpass_core::{
     bootstrap_extension::BootstrapExtension,
     build_context::BuildError,
     config::{ConfigPath, Document, Report},
+    config_subscription::{ConfigWatcher, ResourceReader, UnknownFields},
     extension::ExtensionSet,
     init::InitManager,
     runtime::Runtime,
     server::{ConnectionIds, NodeInfo, ServerContext, ServerOptions, Singletons},
-    stats::Store,
+    stats::{Scope, Store},
 };
 
 use self::{problems::Problems, signals::Signals};
@@ -25,8 +26,9 @@ use crate::{
     bootstrap_dump,
     cluster_manager::ClusterManager,
     command_line::{Mode, Options},
-    config::Bootstrap,
+    config::{Bootstrap, HARMLESS},
     cross_checks,
+    dynamic_resources::ListenerDiscovery,
     lifecycle::{Lifecycle, State},
     listener,
     listener_manager::ListenerManager,
@@ -53,6 +55,8 @@ pub struct Server {
     clusters: Arc<ClusterManager>,
     listeners: Arc<ListenerManager>,
     extensions: Arc<[Arc<dyn BootstrapExtension>]>,
+    /// Subscriptions of the process.
+    discoveries: RefCell<Vec<Arc<dyn ConfigWatcher>>>,
 }
 
 /// Why a server that was built could not serve. The text is what Envoy says.
@@ -130,6 +134,7 @@ impl Server {
             singletons: Singletons::default(),
             connection_ids: ConnectionIds::default(),
             health_checks: Arc::default(),
+            resources: resource_reader(&root, &options),
         });
         problems.collect(runtime_layers::check(&bootstrap));
         problems.collect(cross_checks::local_cluster(&bootstrap));
@@ -137,6 +142,7 @@ impl Server {
         let extensions = problems.build_extensions(&bootstrap, &context);
         let clusters = problems.build_clusters(&bootstrap, &context)?;
         let listeners = problems.build_listeners(&bootstrap, &context);
+        problems.check_sources(&bootstrap, &context);
         bootstrap_dump::add(&*admin, document);
         Some(Self {
             stats: Arc::new(ServerStats::new(&root, options.workers())),
@@ -152,6 +158,7 @@ impl Server {
             clusters,
             listeners,
             extensions: extensions.into(),
+            discoveries: RefCell::default(),
         })
     }
 
@@ -172,10 +179,8 @@ impl Server {
             Signals::new().map_err(|error| ServeError::System { what: "cannot catch signals", error })?;
         self.start_admin()?;
         self.listeners.bind()?;
-        self.lifecycle.set_state(State::Initializing);
-        self.clusters.start(&tokio::runtime::Handle::current());
         tokio::select! {
-            () = self.context.init.ready() => {}
+            () = self.initialize() => {}
             () = signals.stopped(self) => return Ok(()),
             () = self.lifecycle.stopped() => return Ok(()),
         }
@@ -198,6 +203,19 @@ impl Server {
         flush.abort();
         workers.stop();
         Ok(())
+    }
+
+    /// Everything that has to be there before workers serve, in Envoy's order: clusters, then listeners.
+    async fn initialize(&self) {
+        self.clusters.start(&tokio::runtime::Handle::current());
+        self.clusters.initialized().await;
+        self.lifecycle.set_state(State::Initializing);
+        self.context.init.start();
+        if let Some(source) = &self.bootstrap.dynamic_resources.lds_config {
+            let discovery = ListenerDiscovery::start(source, &self.context, &self.listeners, &self.clusters);
+            self.discoveries.borrow_mut().push(discovery);
+        }
+        self.context.init.ready().await;
     }
 
     async fn start_workers(&self) -> Result<Workers, ServeError> {
@@ -231,6 +249,7 @@ impl Server {
             lifecycle: Arc::clone(&self.lifecycle),
             stats: self.store.clone(),
             server: Arc::clone(&self.context),
+            clusters: Arc::clone(&self.clusters),
             listeners: Arc::clone(&self.listeners),
             logging: Arc::clone(&self.logging),
             server_stats: Arc::clone(&self.stats),
@@ -277,6 +296,17 @@ fn node_info(bootstrap: &Bootstrap, options: &Options) -> NodeInfo {
         cluster: either(&options.service_cluster, &bootstrap.node.cluster),
         zone: either(&options.service_zone, &bootstrap.node.locality.zone),
     }
+}
+
+fn resource_reader(root: &Scope, options: &Options) -> ResourceReader {
+    let unknown_fields = match (options.reject_unknown_dynamic_fields, options.ignore_unknown_dynamic_fields)
+    {
+        (true, _) => UnknownFields::Reject,
+        (_, true) => UnknownFields::Ignore,
+        _ => UnknownFields::Warn,
+    };
+    let ignored = Some(root.scope("server").counter("dynamic_unknown_fields"));
+    ResourceReader { harmless: HARMLESS, unknown_fields, ignored }
 }
 
 /// Histograms show what was recorded up to the last flush, as in Envoy.

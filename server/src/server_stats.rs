@@ -44,9 +44,7 @@ impl ServerStats {
             _constant: ["hot_restart_epoch", "parent_connections", "compilation_settings.fips_mode"]
                 .map(|name| scope.gauge(name))
                 .into(),
-            _never: ["dynamic_unknown_fields", "wip_protos", "dropped_stat_flushes"]
-                .map(|name| scope.counter(name))
-                .into(),
+            _never: ["wip_protos", "dropped_stat_flushes"].map(|name| scope.counter(name)).into(),
         };
         // No certificate will expire.
         scope.gauge("days_until_first_cert_expiring").set(u64::from(u32::MAX));

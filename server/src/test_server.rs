@@ -11,6 +11,7 @@ use underpass_core::{
     access_log::{AccessLogManager, AccessLogSink},
     admin::{Admin, AdminEndpoint},
     config::Value,
+    config_subscription::ResourceReader,
     extension::ExtensionSet,
     init::InitManager,
     runtime::{Layer, Runtime},
@@ -63,6 +64,7 @@ impl TestServer {
             singletons: Singletons::default(),
             connection_ids: ConnectionIds::default(),
             health_checks: Arc::default(),
+            resources: ResourceReader::default(),
         });
         Self { context, store, logs, sections }
     }

@@ -39,13 +39,20 @@ pub struct Reader<'e> {
     extensions: &'e ExtensionSet,
     harmless: HashSet<(&'e str, &'e str)>,
     allow_unknown_fields: bool,
+    tolerate_unknown_fields: bool,
     report: RefCell<Report>,
 }
 
 impl<'e> Reader<'e> {
     /// A reader that resolves typed configs among `extensions`.
     pub fn new(extensions: &'e ExtensionSet) -> Self {
-        Self { extensions, harmless: HashSet::new(), allow_unknown_fields: false, report: RefCell::default() }
+        Self {
+            extensions,
+            harmless: HashSet::new(),
+            allow_unknown_fields: false,
+            tolerate_unknown_fields: false,
+            report: RefCell::default(),
+        }
     }
 
     /// Fields of Envoy, as (message, field), that may be ignored with no more than a warning.
@@ -59,6 +66,14 @@ impl<'e> Reader<'e> {
     #[must_use]
     pub fn allow_unknown_fields(mut self, allow: bool) -> Self {
         self.allow_unknown_fields = allow;
+        self
+    }
+
+    /// Makes fields warnings that nobody knows, as Envoy does in configuration that changes while it runs. What Envoy knows and
+    /// is not implemented stays an error: to ignore it would change what happens to traffic.
+    #[must_use]
+    pub fn tolerate_unknown_fields(mut self, tolerate: bool) -> Self {
+        self.tolerate_unknown_fields = tolerate;
         self
     }
 

@@ -19,6 +19,8 @@ pub(super) struct GaugeState {
     name: Name,
     cells: Cells,
     used: AtomicBool,
+    /// All 64 bits count, as those of a hash do.
+    unsigned: AtomicBool,
 }
 
 impl Gauge {
@@ -58,6 +60,14 @@ impl Gauge {
         }
     }
 
+    /// The same for numbers that need all 64 bits, such as hashes; nothing may be added to or subtracted from them.
+    pub fn set_hash(&self, value: u64) {
+        if let Some(state) = &self.0 {
+            state.unsigned.store(true, Ordering::Relaxed);
+        }
+        self.set(value);
+    }
+
     /// Adds one now and subtracts it when the returned value is dropped, on every way out.
     pub fn hold(&self) -> GaugeHold {
         self.inc();
@@ -88,10 +98,13 @@ impl Drop for GaugeHold {
 
 impl GaugeState {
     pub(super) fn new(name: Name, cells: Cells) -> Self {
-        Self { name, cells, used: AtomicBool::new(false) }
+        Self { name, cells, used: AtomicBool::new(false), unsigned: AtomicBool::new(false) }
     }
 
     pub(super) fn value(&self) -> u64 {
+        if self.unsigned.load(Ordering::Relaxed) {
+            return self.cells.sum();
+        }
         // The sum of differences is a signed number in disguise.
         u64::try_from(self.cells.sum().cast_signed()).unwrap_or(0)
     }

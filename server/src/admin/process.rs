@@ -39,7 +39,7 @@ pub(super) fn add(registry: &Arc<AdminRegistry>, sources: &Arc<AdminSources>) {
     registry.add_endpoint(AdminEndpoint::show("/hot_restart_version", help, hot_restart));
 
     let it = from(sources);
-    let init = move |_: &_| AdminResponse::json(&init_dump(&it.server.init.waiting()));
+    let init = move |_: &_| AdminResponse::json(&init_dump(&it));
     let help = "dump what the start still waits for";
     registry.add_endpoint(AdminEndpoint::show("/init_dump", help, init));
 
@@ -109,8 +109,20 @@ fn node(sources: &AdminSources) -> Value {
     })
 }
 
-fn init_dump(waiting: &[String]) -> Value {
-    let targets: Vec<_> =
-        waiting.iter().map(|name| json!({ "name": name, "target_names": [name] })).collect();
-    if targets.is_empty() { json!({}) } else { json!({ "unready_targets_dumps": targets }) }
+/// What is waited for, by who waits, as in Envoy.
+fn init_dump(sources: &AdminSources) -> Value {
+    let mut waiting = sources.clusters.waiting();
+    waiting.extend(sources.server.init.waiting());
+    let mut managers = vec![("Server".to_owned(), waiting)];
+    let warming = sources.listeners.warming().into_iter();
+    managers.extend(warming.map(|(name, waiting)| (format!("Listener-local-init-manager {name}"), waiting)));
+    let dumps: Vec<_> = managers
+        .into_iter()
+        .filter(|(_, waiting)| !waiting.is_empty())
+        .map(|(name, waiting)| {
+            let targets: Vec<_> = waiting.iter().map(|target| format!("target {target}")).collect();
+            json!({ "name": format!("init manager {name}"), "target_names": targets })
+        })
+        .collect();
+    if dumps.is_empty() { json!({}) } else { json!({ "unready_targets_dumps": dumps }) }
 }

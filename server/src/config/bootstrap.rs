@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use underpass_core::{
     bootstrap_extension::BootstrapExtensionConfig,
-    config::{Address, ExtensionConfig},
+    config::{Address, ConfigSource, ExtensionConfig},
 };
 
 use super::{
@@ -24,6 +24,8 @@ pub struct Bootstrap {
     pub node: Node,
     /// Listeners and clusters that live as long as the process.
     pub static_resources: StaticResources,
+    /// Listeners and clusters that come and go while the process runs.
+    pub dynamic_resources: DynamicResources,
     /// What holds for all clusters.
     pub cluster_manager: ClusterManager,
     /// Names, tags and selection of stats.
@@ -55,6 +57,16 @@ pub struct StaticResources {
     pub listeners: Vec<Listener>,
     /// The clusters; two of one name are an error.
     pub clusters: Vec<Cluster>,
+}
+
+/// `envoy.config.bootstrap.v3.Bootstrap.DynamicResources`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct DynamicResources {
+    /// Where listeners come from.
+    pub lds_config: Option<ConfigSource>,
+    /// Where clusters come from.
+    pub cds_config: Option<ConfigSource>,
 }
 
 /// `envoy.config.bootstrap.v3.ClusterManager`.

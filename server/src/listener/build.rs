@@ -12,6 +12,7 @@ use underpass_core::{
     access_log::AccessLogs,
     build_context::{BuildContext, BuildError},
     config::{self, ConfigPath, Node, TypedConfig},
+    init::InitManager,
     listener_filter::{ListenerFilter, ListenerFilterConfig},
     server::ServerContext,
     stats::Scope,
@@ -39,6 +40,8 @@ pub(crate) struct Builder<'a> {
     pub(crate) node: &'a Node,
     pub(crate) path: &'a ConfigPath,
     pub(crate) warnings: &'a RefCell<Vec<BuildError>>,
+    /// What the listener waits for before it serves.
+    pub(crate) init: &'a Arc<InitManager>,
 }
 
 impl Builder<'_> {
@@ -88,7 +91,9 @@ impl Builder<'_> {
     }
 
     fn context<'c>(&'c self, scope: &'c Scope, info: &'c Arc<ListenerInfo>) -> BuildContext<'c> {
-        BuildContext::new(self.server, scope, self.path.clone(), self.warnings).with_listener(info)
+        BuildContext::new(self.server, scope, self.path.clone(), self.warnings)
+            .with_listener(info)
+            .with_init(self.init)
     }
 
     fn listener_filters(

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use underpass_core::config::Node;
 
 use super::{ListenerManager, Source, snapshot::Placement, state::State};
+use crate::listener::Listener;
 
 const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 
@@ -22,8 +23,12 @@ pub(super) fn add(manager: &Arc<ListenerManager>) {
 
 fn dump(state: &State) -> Value {
     let mut section = json!({ "@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump" });
+    if !state.version.is_empty() {
+        section["version_info"] = json!(state.version);
+    }
     let is_static = |placement: &&Arc<Placement>| placement.listener.origin.source == Source::Static;
-    let fixed: Vec<_> = state.active.values().filter(is_static).map(|placement| version(placement)).collect();
+    let fixed: Vec<_> =
+        state.active.values().filter(is_static).map(|placement| version(&placement.listener)).collect();
     if !fixed.is_empty() {
         section["static_listeners"] = fixed.into();
     }
@@ -42,10 +47,14 @@ fn dynamic_listeners(state: &State) -> Vec<Value> {
         entry.insert(field.to_owned(), value);
     };
     for placement in state.active.values().filter(|each| each.listener.origin.source != Source::Static) {
-        add(&placement.listener.base.name, "active_state", version(placement));
+        add(&placement.listener.base.name, "active_state", version(&placement.listener));
     }
-    for placement in &state.draining {
-        add(&placement.listener.base.name, "draining_state", version(placement));
+    for warming in state.warming.values() {
+        let listener = warming.prepared.listener();
+        add(&listener.base.name, "warming_state", version(listener));
+    }
+    for placement in state.draining.iter().filter(|each| each.listener.origin.source != Source::Static) {
+        add(&placement.listener.base.name, "draining_state", version(&placement.listener));
     }
     for (name, failed) in &state.failed {
         let error = json!({
@@ -58,8 +67,8 @@ fn dynamic_listeners(state: &State) -> Vec<Value> {
     by_name.into_values().map(Value::Object).collect()
 }
 
-fn version(placement: &Placement) -> Value {
-    let origin = &placement.listener.origin;
+fn version(listening: &Listener) -> Value {
+    let origin = &listening.origin;
     let mut version = json!({ "listener": listener(&origin.node), "last_updated": origin.last_updated });
     if let Source::Api { version_info } = &origin.source {
         version["version_info"] = json!(version_info);

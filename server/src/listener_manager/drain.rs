@@ -35,7 +35,7 @@ impl ListenerManager {
         let mut state = self.lock();
         let over: Vec<_> = state.draining.extract_if(.., |placement| placement.tag() == tag).collect();
         over.iter().for_each(|placement| advance(placement.all_chains(), DrainState::Closed));
-        self.publish(&state);
+        self.publish(&mut state);
     }
 
     /// Drains chains that an update in place took away from a listener.
@@ -49,7 +49,7 @@ impl ListenerManager {
         let mut state = self.lock();
         advance(&retired.chains, DrainState::Closed);
         state.replace(tag, |placement| placement.without_retired(retired));
-        self.publish(&state);
+        self.publish(&mut state);
     }
 
     /// Stops listeners without removing them: kernel sockets close at once, connections go on, and internal listeners
@@ -71,7 +71,7 @@ impl ListenerManager {
             *placement = Arc::new(placement.stopped());
             self.stats.listener_stopped.inc();
         }
-        self.publish(&state);
+        self.publish(&mut state);
     }
 
     /// Asks clients to leave (`POST /drain_listeners?graceful`): protocols that can do so tell them. After the drain time

@@ -5,11 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use underpass_core::{address::Address, config::Node, stream_info::TrafficDirection};
+use underpass_core::{address::Address, config::Node, init::InitManager, stream_info::TrafficDirection};
 
 use super::snapshot::{Placement, Snapshot};
 use crate::listener::{
-    Endpoint, ListenerBase, Tag,
+    Endpoint, Listener, ListenerBase, Tag,
     socket::{BindError, ListenSocket},
 };
 
@@ -48,6 +48,8 @@ pub(super) struct State {
     pub(super) active: BTreeMap<u64, Arc<Placement>>,
     by_name: HashMap<Arc<str>, u64>,
     by_address: HashMap<Address, u64>,
+    /// New listeners, and new versions of active ones, that wait for something, by name.
+    pub(super) warming: BTreeMap<Arc<str>, Warming>,
     /// Replaced or removed ones, until the drain time is over.
     pub(super) draining: Vec<Arc<Placement>>,
     /// No more listeners of these are added.
@@ -55,6 +57,34 @@ pub(super) struct State {
     /// Updates that failed, by name.
     pub(super) failed: BTreeMap<String, FailedUpdate>,
     last_number: u64,
+    /// How many changes are under way that workers shall hear of together.
+    pub(super) batches: usize,
+    /// The version of what was taken over last.
+    pub(super) version: String,
+    /// Workers have not heard of everything.
+    pub(super) unpublished: bool,
+}
+
+/// A version that is built, and how it takes the place of the present one.
+pub(super) enum Prepared {
+    /// It shares all but the filter chains.
+    InPlace(Arc<Listener>),
+    /// A listener of its own, with the sockets it will have.
+    Whole(Arc<Listener>, Vec<Arc<ListenSocket>>),
+}
+
+impl Prepared {
+    pub(super) fn listener(&self) -> &Arc<Listener> {
+        match self {
+            Self::InPlace(listener) | Self::Whole(listener, _) => listener,
+        }
+    }
+}
+
+/// A version that waits until it can serve.
+pub(super) struct Warming {
+    pub(super) prepared: Prepared,
+    pub(super) init: Arc<InitManager>,
 }
 
 /// An update that was refused, for `/config_dump`.

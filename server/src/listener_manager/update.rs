@@ -2,13 +2,13 @@
 
 use std::{cell::RefCell, sync::Arc};
 
-use underpass_core::build_context::BuildError;
+use underpass_core::{build_context::BuildError, init::InitManager};
 
 use super::{
     BindError, Change, ListenerConfig, ListenerManager, Source,
     change::only_filter_chains_differ,
     snapshot::{Placement, RetiredChains},
-    state::{Phase, State, open_sockets},
+    state::{Phase, Prepared, State, Warming, open_sockets},
 };
 use crate::{
     listener::{
@@ -27,11 +27,14 @@ impl ListenerManager {
         config: &ListenerConfig<'_>,
         name: &str,
         warnings: &RefCell<Vec<BuildError>>,
-    ) -> Result<Change, BuildError> {
+    ) -> Result<(Change, Option<Arc<InitManager>>), BuildError> {
         let present = state.get(name).cloned();
         if is_ignored(state, config, name, present.as_deref(), warnings) {
-            return Ok(Change::Ignored);
+            return Ok((Change::Ignored, None));
         }
+        // What a listener waits for that is there from the start, the whole process waits for.
+        let started = state.phase == Phase::Started;
+        let init = if started { Arc::default() } else { Arc::clone(&self.server.init) };
         let builder = Builder {
             server: &self.server,
             config: config.message,
@@ -39,30 +42,112 @@ impl ListenerManager {
             node: &config.node,
             path: &config.path,
             warnings,
+            init: &init,
         };
         let in_place = present.as_ref().filter(|present| {
             state.phase == Phase::Started
                 && !config.message.filter_chains.is_empty()
                 && only_filter_chains_differ(&present.listener.origin.node, &config.node)
         });
-        if let Some(present) = in_place {
-            return self.update_in_place(state, present, &builder, config);
+        let prepared = match in_place {
+            Some(present) => {
+                let old = &present.listener;
+                let chains = builder.chains(&old.base, Some(&old.chains))?;
+                let base = Arc::clone(&old.base);
+                Prepared::InPlace(Arc::new(Listener { base, chains, origin: origin(config) }))
+            }
+            None => self.prepare_whole(state, present.as_deref(), &builder, config)?,
+        };
+        if started && !init.is_ready() {
+            let name = Arc::clone(&prepared.listener().base.name);
+            if state.warming.remove(&name).is_none() && present.is_none() {
+                self.stats.listener_added.inc();
+            } else {
+                self.stats.listener_modified.inc();
+            }
+            state.warming.insert(name, Warming { prepared, init: Arc::clone(&init) });
+            self.count_warming(state);
+            return Ok((Change::Warming, Some(init)));
         }
-        self.replace_or_add(state, present.as_deref(), &builder, config)
+        let was_warming = state.warming.remove(name).is_some();
+        self.count_warming(state);
+        let change = self
+            .activate(state, prepared)
+            .map_err(|error| BuildError::at(config.path.field("address"), error.to_string()))?;
+        match change {
+            Change::Added if !was_warming => self.stats.listener_added.inc(),
+            _ => self.stats.listener_modified.inc(),
+        }
+        Ok((change, None))
     }
 
-    fn update_in_place(
-        &self,
-        state: &mut State,
-        present: &Arc<Placement>,
-        builder: &Builder<'_>,
-        config: &ListenerConfig<'_>,
-    ) -> Result<Change, BuildError> {
-        let old = &present.listener;
-        let chains = builder.chains(&old.base, Some(&old.chains))?;
-        let retired: Vec<_> = old.chains.iter().filter(|chain| !chains.contains(chain)).cloned().collect();
+    /// Lets the version that waits for `init` fetch what it needs, and serve when that is there.
+    pub(super) fn warm(&self, name: &str, init: &Arc<InitManager>) -> Change {
+        init.start();
+        if init.is_ready() {
+            return self.end_warming(name, init).unwrap_or(Change::Warming);
+        }
+        let (manager, init, name) = (self.this.clone(), Arc::clone(init), name.to_owned());
+        tokio::spawn(async move {
+            init.ready().await;
+            if let Some(manager) = manager.upgrade() {
+                manager.end_warming(&name, &init);
+            }
+        });
+        Change::Warming
+    }
+
+    fn end_warming(&self, name: &str, init: &Arc<InitManager>) -> Option<Change> {
+        let mut state = self.lock();
+        // It may have been replaced or removed meanwhile.
+        state.warming.get(name).filter(|warming| Arc::ptr_eq(&warming.init, init))?;
+        let Warming { prepared, .. } = state.warming.remove(name)?;
+        self.count_warming(&state);
+        let node = Arc::clone(&prepared.listener().origin.node);
+        match self.activate(&mut state, prepared) {
+            Ok(change) => Some(change),
+            Err(error) => {
+                drop(state);
+                self.note_failure(name, &node, error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Makes a version the present one.
+    fn activate(&self, state: &mut State, prepared: Prepared) -> Result<Change, BindError> {
+        let change = match prepared {
+            Prepared::InPlace(listener) => {
+                let present = state.get(&listener.base.name).cloned();
+                match present {
+                    Some(present) => self.change_chains(state, &present, listener),
+                    None => return Ok(Change::Ignored),
+                }
+            }
+            Prepared::Whole(listener, sockets) => {
+                if state.phase == Phase::Started {
+                    self.listen(&listener.base, &sockets)?;
+                }
+                let taken_over = sockets.clone();
+                match state.put(Arc::new(Placement::new(listener, sockets))) {
+                    Some(replaced) => {
+                        self.retire(state, &replaced, &taken_over);
+                        Change::Updated
+                    }
+                    None => Change::Added,
+                }
+            }
+        };
+        self.publish(state);
+        Ok(change)
+    }
+
+    fn change_chains(&self, state: &mut State, present: &Arc<Placement>, listener: Arc<Listener>) -> Change {
+        let chains = &listener.chains;
+        let retired: Vec<_> =
+            present.listener.chains.iter().filter(|chain| !chains.contains(chain)).cloned().collect();
         let mut next = Placement::clone(present);
-        next.listener = Arc::new(Listener { base: Arc::clone(&old.base), chains, origin: origin(config) });
+        next.listener = listener;
         if !retired.is_empty() {
             let gauges = retired.iter().map(|_| self.stats.total_filter_chains_draining.hold()).collect();
             let retired = Arc::new(RetiredChains { chains: retired, _gauges: gauges });
@@ -71,18 +156,16 @@ impl ListenerManager {
         }
         state.put(Arc::new(next));
         self.stats.listener_in_place_updated.inc();
-        self.stats.listener_modified.inc();
-        self.publish(state);
-        Ok(Change::UpdatedInPlace)
+        Change::UpdatedInPlace
     }
 
-    fn replace_or_add(
+    fn prepare_whole(
         &self,
         state: &mut State,
         present: Option<&Placement>,
         builder: &Builder<'_>,
         config: &ListenerConfig<'_>,
-    ) -> Result<Change, BuildError> {
+    ) -> Result<Prepared, BuildError> {
         let base = builder.base(Tag(state.next_number()), &self.global)?;
         let chains = builder.chains(&base, None)?;
         if state.has_address_of(&base) {
@@ -93,26 +176,13 @@ impl ListenerManager {
             return Err(BuildError::at(config.path.field("enable_reuse_port"), message));
         }
         let previous = present.map_or(&[][..], |present| &present.sockets);
-        let sockets = match state.phase {
-            Phase::Loading => Vec::new(),
-            phase => {
-                let opened = self.open(&base, previous, phase == Phase::Started);
-                opened.map_err(|error| BuildError::at(config.path.field("address"), error.to_string()))?
-            }
-        };
-        let taken_over = sockets.clone();
-        let listener = Arc::new(Listener { base, chains, origin: origin(config) });
-        let replaced = state.put(Arc::new(Placement::new(listener, sockets)));
-        let change = if let Some(replaced) = replaced {
-            self.stats.listener_modified.inc();
-            self.retire(state, &replaced, &taken_over);
-            Change::Updated
+        let sockets = if state.phase == Phase::Loading {
+            Vec::new()
         } else {
-            self.stats.listener_added.inc();
-            Change::Added
+            let opened = self.open(&base, previous);
+            opened.map_err(|error| BuildError::at(config.path.field("address"), error.to_string()))?
         };
-        self.publish(state);
-        Ok(change)
+        Ok(Prepared::Whole(Arc::new(Listener { base, chains, origin: origin(config) }), sockets))
     }
 
     /// The sockets of a listener, those of its previous version included where they fit.
@@ -120,19 +190,23 @@ impl ListenerManager {
         &self,
         base: &ListenerBase,
         previous: &[Arc<ListenSocket>],
-        listen: bool,
     ) -> Result<Vec<Arc<ListenSocket>>, BindError> {
-        let opened = open_sockets(base, previous, self.server.options.concurrency).and_then(|sockets| {
-            if listen {
-                sockets.iter().try_for_each(|socket| socket.listen())?;
-            }
-            Ok(sockets)
-        });
-        if let Err(error) = &opened {
+        let opened = open_sockets(base, previous, self.server.options.concurrency);
+        self.note_bind_failure(base, opened.as_ref().err());
+        opened
+    }
+
+    fn listen(&self, base: &ListenerBase, sockets: &[Arc<ListenSocket>]) -> Result<(), BindError> {
+        let listening = sockets.iter().try_for_each(|socket| socket.listen());
+        self.note_bind_failure(base, listening.as_ref().err());
+        listening
+    }
+
+    fn note_bind_failure(&self, base: &ListenerBase, error: Option<&BindError>) {
+        if let Some(error) = error {
             self.stats.listener_create_failure.inc();
             tracing::error!(target: "config", "listener '{}' failed to bind or apply socket options: {error}", base.name);
         }
-        opened
     }
 }
 
@@ -148,6 +222,11 @@ fn is_ignored(
     if state.stopped.is_some_and(|stopped| stopped.includes(direction)) {
         return true;
     }
+    let hash = config.node.stable_hash();
+    if let Some(warming) = state.warming.get(name) {
+        // What says the same as the present version again replaces the one that warms.
+        return warming.prepared.listener().origin.node.stable_hash() == hash;
+    }
     let Some(present) = present else { return false };
     let origin = &present.listener.origin;
     if state.phase < Phase::Started && config.source == Source::Static {
@@ -155,7 +234,7 @@ fn is_ignored(
         return true;
     }
     let belongs_to_bootstrap = origin.source == Source::Static && config.source != Source::Static;
-    belongs_to_bootstrap || origin.node.stable_hash() == config.node.stable_hash()
+    belongs_to_bootstrap || origin.node.stable_hash() == hash
 }
 
 fn origin(config: &ListenerConfig<'_>) -> Origin {

@@ -6,6 +6,7 @@ use underpass_core::{
     bootstrap_extension::{BootstrapExtension, BootstrapExtensionConfig},
     build_context::{BuildContext, BuildError},
     config::{ConfigPath, Document, Report},
+    config_subscription,
     server::ServerContext,
 };
 
@@ -73,6 +74,21 @@ impl Problems<'_> {
         self.warnings(warnings.take());
         manager.add_to_admin();
         Some(manager)
+    }
+
+    /// Whether there are subscriptions to the sources of configuration.
+    pub(super) fn check_sources(&mut self, bootstrap: &Bootstrap, server: &Arc<ServerContext>) {
+        let path = ConfigPath::root().field("dynamic_resources");
+        let dynamic = &bootstrap.dynamic_resources;
+        for (field, source) in [("lds_config", &dynamic.lds_config), ("cds_config", &dynamic.cds_config)] {
+            if let Some(source) = source {
+                self.collect(config_subscription::check(source, &path.field(field), server));
+            }
+        }
+        if dynamic.cds_config.is_some() {
+            let message = "is not implemented yet";
+            self.error(BuildError::at(path.field("cds_config"), message));
+        }
     }
 
     pub(super) fn build_listeners(

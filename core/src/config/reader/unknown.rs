@@ -21,7 +21,8 @@ pub(super) fn field(parent: &NodeDeserializer<'_>, entry: &Entry, fields: &'stat
     }
     let harmless =
         known.is_some_and(|(message, field)| reader.harmless.contains(&(message.name(), field.name)));
-    let severity = if harmless || reader.allow_unknown_fields { Severity::Warning } else { Severity::Error };
+    let tolerated = reader.allow_unknown_fields || (known.is_none() && reader.tolerate_unknown_fields);
+    let severity = if harmless || tolerated { Severity::Warning } else { Severity::Error };
     let mut message = match (&known, nearest(&names::snake_case(&entry.key), fields.iter().copied())) {
         (Some(_), _) => NOT_YET.to_owned(),
         (None, Some(nearest)) => format!("unknown field {:?}; did you mean `{nearest}`?", entry.key),

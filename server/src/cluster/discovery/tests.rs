@@ -32,7 +32,7 @@ async fn every_address_of_a_name_is_a_host() {
     test.names.set("a", &["192.0.2.1", "192.0.2.2", "192.0.2.1"], None);
     test.add(&cluster("STRICT_DNS", &["a"], "")).unwrap();
     test.start();
-    test.server.context.init.ready().await;
+    test.manager.initialized().await;
     assert_eq!(test.addresses("up"), ["192.0.2.1:80", "192.0.2.2:80"]);
     assert_eq!(test.manager.statuses()[0].hosts[0].hostname, "a");
     insta::assert_snapshot!(test.server.used("cluster.up.").join("\n"), @"
@@ -52,10 +52,10 @@ async fn the_start_waits_for_the_first_answer_be_it_good_or_bad() {
         let test = TestManager::new();
         test.names.set("known", &["192.0.2.1"], None);
         test.add(&cluster("STRICT_DNS", &[name], "")).unwrap();
-        assert!(test.server.context.init.waiting().is_empty(), "nothing runs yet");
+        assert!(test.manager.waiting().is_empty(), "nothing runs yet");
         test.start();
-        assert_eq!(test.server.context.init.waiting(), ["cluster up"]);
-        test.server.context.init.ready().await;
+        assert_eq!(test.manager.waiting(), ["cluster up"]);
+        test.manager.initialized().await;
     }
 }
 
@@ -64,7 +64,7 @@ async fn the_start_need_not_wait() {
     let test = TestManager::new();
     test.add(&cluster("STRICT_DNS", &["a"], "wait_for_warm_on_init: false")).unwrap();
     test.start();
-    assert!(test.server.context.init.waiting().is_empty());
+    assert!(test.manager.waiting().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -167,7 +167,7 @@ load_assignment:
     )
     .unwrap();
     test.start();
-    test.server.context.init.ready().await;
+    test.manager.initialized().await;
     insta::assert_snapshot!(test.counted("up"), @"
     max_host_weight: 1
     update_attempt: 1
@@ -182,7 +182,7 @@ async fn a_logical_host_has_the_first_address_and_the_others_in_reserve() {
     test.names.set("a", &["192.0.2.1", "192.0.2.2"], None);
     test.add(&cluster("LOGICAL_DNS", &["a"], "dns_lookup_family: V4_ONLY")).unwrap();
     test.start();
-    test.server.context.init.ready().await;
+    test.manager.initialized().await;
     let host = test.manager.shared("up").unwrap().membership.hosts().remove(0);
     assert_eq!(host.address.to_string(), "192.0.2.1:80");
     assert_eq!(host.additional_addresses[0].to_string(), "192.0.2.2:80");

@@ -1,0 +1,257 @@
+//! `path_config_source`: one file, watched.
+
+use std::{
+    ffi::OsStr,
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tokio::{sync::mpsc::UnboundedReceiver, task::AbortHandle};
+use underpass_core::{
+    build_context::BuildError,
+    config::{ConfigPath, ConfigSource, SourceKind},
+    config_subscription::{
+        CONFIG_SOURCE_CATEGORY, ConfigSourceFactory, ConfigSourceRegistration, Delivery, Subscription,
+    },
+    extension::Registration,
+    server::ServerContext,
+};
+
+use super::{
+    BadResponse,
+    directory_watcher::{DirectoryWatcher, Event},
+    discovery_response,
+};
+
+/// Reads files.
+struct Files;
+
+inventory::submit! {
+    ConfigSourceRegistration {
+        registration: Registration::named(
+            CONFIG_SOURCE_CATEGORY,
+            "envoy.config_subscription.filesystem",
+            env!("CARGO_PKG_NAME"),
+            "Reads configuration from files that are watched (path_config_source).",
+        ),
+        kind: SourceKind::Path,
+        factory: &Files,
+    }
+}
+
+impl ConfigSourceFactory for Files {
+    fn check(
+        &self,
+        source: &ConfigSource,
+        path: &ConfigPath,
+        _: &Arc<ServerContext>,
+    ) -> Result<(), BuildError> {
+        let (file, directory) = places(source);
+        let (path, directory_path) = match &source.path_config_source {
+            Some(_) => {
+                let path = path.field("path_config_source");
+                (path.field("path"), path.field("watched_directory").field("path"))
+            }
+            None => (path.field("path"), path.clone()),
+        };
+        if !Path::new(file).exists() {
+            // Envoy's words.
+            let message =
+                format!("paths must refer to an existing path in the system: '{file}' does not exist");
+            return Err(BuildError::at(path, message));
+        }
+        match directory.filter(|directory| !Path::new(directory).is_dir()) {
+            Some(directory) => Err(BuildError::at(
+                directory_path,
+                format!("'{directory}' is no directory that can be watched"),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn subscribe(
+        &self,
+        source: &ConfigSource,
+        delivery: Delivery,
+        server: &Arc<ServerContext>,
+    ) -> Box<dyn Subscription> {
+        let (file, directory) = places(source);
+        let mut file = WatchedFile::new(Path::new(file), directory.map(Path::new), delivery);
+        let events = file.watch(server);
+        file.refresh(true);
+        Box::new(Watch(tokio::spawn(file.follow(events, Arc::clone(server))).abort_handle()))
+    }
+}
+
+/// The file, and the directory that is watched instead of its own.
+fn places(source: &ConfigSource) -> (&str, Option<&str>) {
+    match &source.path_config_source {
+        Some(config) => (&config.path, config.watched_directory.as_ref().map(|directory| &*directory.path)),
+        None => (source.path.as_deref().unwrap_or_default(), None),
+    }
+}
+
+/// A subscription to a file.
+struct Watch(AbortHandle);
+
+impl Subscription for Watch {}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A file and what was read of it last.
+struct WatchedFile {
+    path: PathBuf,
+    directory: Option<PathBuf>,
+    delivery: Delivery,
+    seen: Option<Fingerprint>,
+}
+
+/// Tells one content of a file from another without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Fingerprint {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+/// The directories that are watched for one file.
+struct Events {
+    /// The one that its path names, or the one that the configuration says is to be watched.
+    named: Option<UnboundedReceiver<Event>>,
+    /// Where the file is in truth, if links lead there.
+    real: Option<(PathBuf, UnboundedReceiver<Event>)>,
+}
+
+impl WatchedFile {
+    fn new(path: &Path, directory: Option<&Path>, delivery: Delivery) -> Self {
+        Self { path: path.to_owned(), directory: directory.map(Path::to_owned), delivery, seen: None }
+    }
+
+    fn watch(&self, server: &ServerContext) -> Events {
+        let named = self.directory.as_deref().unwrap_or_else(|| directory_of(&self.path));
+        let mut events = Events { named: open(server, named), real: None };
+        self.watch_real(&mut events, server);
+        events
+    }
+
+    /// Watches the directory where links lead, which may be another one after each change.
+    fn watch_real(&self, events: &mut Events, server: &ServerContext) {
+        let Ok(real) = fs::canonicalize(&self.path) else { return };
+        let real = directory_of(&real).to_owned();
+        let named = fs::canonicalize(directory_of(&self.path)).ok();
+        if self.directory.is_none() && named.as_ref() == Some(&real) {
+            events.real = None;
+        } else if events.real.as_ref().is_none_or(|(present, _)| *present != real) {
+            events.real = open(server, &real).map(|events| (real, events));
+        }
+    }
+
+    async fn follow(mut self, mut events: Events, server: Arc<ServerContext>) {
+        while !self.delivery.is_abandoned() {
+            let moved = tokio::select! {
+                Some(event) = next(events.named.as_mut()) => self.is_moved(&event),
+                Some(_) = next(events.real.as_mut().map(|(_, events)| events)) => false,
+                else => return,
+            };
+            let mut moved = moved;
+            // What happened at once is one change.
+            while let Some(Ok(event)) = events.named.as_mut().map(UnboundedReceiver::try_recv) {
+                moved |= self.is_moved(&event);
+            }
+            while let Some(Ok(_)) = events.real.as_mut().map(|(_, events)| events.try_recv()) {}
+            self.watch_real(&mut events, &server);
+            self.refresh(moved);
+        }
+    }
+
+    /// Whether an event alone says that the file is to be read, as in Envoy: it was moved to its place, or, where a directory
+    /// is watched, anything was moved there.
+    fn is_moved(&self, event: &Event) -> bool {
+        event.moved && (self.directory.is_some() || Some(&*event.name) == self.path.file_name())
+    }
+
+    /// Reads the file if it has changed, or if it shall be read anyway.
+    fn refresh(&mut self, anyway: bool) {
+        let now = Fingerprint::of(&self.path);
+        if !anyway && (now == self.seen || now.is_none()) {
+            return;
+        }
+        self.seen = now;
+        self.delivery.attempt();
+        let read = fs::read(&self.path);
+        let text = match read {
+            Ok(text) => text,
+            Err(error) => return self.failed(&format!("cannot read {}: {error}", self.path.display())),
+        };
+        match discovery_response::read(&self.path, &text, self.delivery.type_name()) {
+            Ok(update) => {
+                if let Err(details) = self.delivery.deliver(&update) {
+                    rejected(&details);
+                }
+            }
+            Err(BadResponse::Unreadable(why)) => self.failed(&why),
+            Err(bad @ BadResponse::Unexpected(_)) => {
+                rejected(&bad.to_string());
+                self.delivery.reject();
+            }
+        }
+    }
+
+    fn failed(&self, why: &str) {
+        tracing::warn!(target: "config", "Filesystem config update failure: {why}");
+        self.delivery.fail(why);
+    }
+}
+
+fn rejected(details: &str) {
+    tracing::warn!(target: "config", "Filesystem config update rejected: {details}");
+}
+
+impl Fingerprint {
+    fn of(path: &Path) -> Option<Self> {
+        let found = fs::metadata(path).ok()?;
+        let modified = (found.mtime(), found.mtime_nsec());
+        Some(Self { device: found.dev(), inode: found.ino(), size: found.size(), modified })
+    }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| *parent != OsStr::new("")).unwrap_or(Path::new("."))
+}
+
+/// A file that cannot be watched is read all the same.
+fn open(server: &ServerContext, directory: &Path) -> Option<UnboundedReceiver<Event>> {
+    let watcher = server.singletons.get::<DirectoryWatcher>().map_or_else(
+        || {
+            let watcher = DirectoryWatcher::start()?;
+            server.singletons.insert(Arc::clone(&watcher));
+            io::Result::Ok(watcher)
+        },
+        Ok,
+    );
+    match watcher.and_then(|watcher| watcher.watch(directory)) {
+        Ok(events) => Some(events),
+        Err(error) => {
+            tracing::error!(target: "config", "cannot watch the directory {}: {error}", directory.display());
+            None
+        }
+    }
+}
+
+/// The next event; never, where nothing is watched.
+async fn next(events: Option<&mut UnboundedReceiver<Event>>) -> Option<Event> {
+    match events {
+        Some(events) => events.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;
