@@ -34,6 +34,7 @@ mod accounting;
 mod direction;
 mod future;
 mod options;
+mod parking;
 mod pool;
 
 pub use accounting::{Accounting, RelayCounts};

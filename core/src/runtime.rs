@@ -261,6 +261,12 @@ impl RuntimeSnapshot {
         !self.compat && self.boolean(feature.key, feature.default)
     }
 
+    /// Whether the hops of a connection carry its bytes in one go (`underpass.hop_fusion`, on by default). It changes nothing
+    /// that can be seen from outside but the cost, so `--compat envoy` leaves it alone.
+    pub fn hop_fusion(&self) -> bool {
+        self.boolean("underpass.hop_fusion", true)
+    }
+
     /// How many internal listeners a connection may pass; `None` for any number.
     pub fn max_internal_hops(&self) -> Option<u32> {
         let limit = self.integer("underpass.max_internal_hops", DEFAULT_MAX_INTERNAL_HOPS);

@@ -22,10 +22,12 @@
 
 mod direction;
 mod end;
+mod fusion;
 mod queue;
 mod refusal;
 
 pub use end::UserSpaceSocket;
+pub(crate) use fusion::{BufferLimits, Met, Parted};
 pub use refusal::{Refusal, RefusalNote};
 
 use std::rc::Rc;

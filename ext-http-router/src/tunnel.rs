@@ -166,10 +166,12 @@ async fn pump(
     let worker = stream.worker();
     let half_closes = half_closes(stream);
     let is_raw_http1 = stream.request().version != Version::HTTP_2 && !is_post(stream);
+    let runtime = worker.server().runtime.snapshot();
     let options = RelayOptions {
         downstream_buffer_limit: stream.connection.buffer_limit,
         upstream_buffer_limit: cluster.buffer_limit,
-        watch_aborts: worker.server().runtime.snapshot().feature(TUNNEL_ABORT),
+        watch_aborts: runtime.feature(TUNNEL_ABORT),
+        fuse_hops: runtime.hop_fusion(),
         pool: (*worker.slots().get_or_insert_with(BufferPool::new)).clone(),
         ..RelayOptions::default()
     };

@@ -129,6 +129,7 @@ impl<'a> Session<'a> {
             deadline: self.deadline,
             // The stream of a tunnel takes its share of a connection that others use, too.
             watch_aborts: upstream.lease.is_none() && self.settings.tunnels_notice_aborts,
+            fuse_hops: self.settings.fuses_hops,
             early_data,
             pool: (*self.worker.slots().get_or_insert_with(BufferPool::new)).clone(),
         }

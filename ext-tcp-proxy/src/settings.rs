@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) notices_reset_while_connecting: bool,
     /// Whether a client that aborts ends its tunnel also while it is not read.
     pub(crate) tunnels_notice_aborts: bool,
+    /// Whether the hop before this filter may do the work of its relays.
+    pub(crate) fuses_hops: bool,
     pub(crate) log: LogSettings,
     tunnel: Option<Tunnel>,
 }
@@ -83,6 +85,7 @@ impl Settings {
                 .snapshot()
                 .feature(NOTICE_RESET_WHILE_CONNECTING),
             tunnels_notice_aborts: context.server.runtime.snapshot().feature(TUNNEL_ABORT),
+            fuses_hops: context.server.runtime.snapshot().hop_fusion(),
             early_data_limit: config.max_early_data_bytes.map(|limit| limit as usize),
             log: LogSettings::build(config, AccessLogs::build(&config.access_log, context)?, context)?,
             tunnel: config

@@ -28,6 +28,18 @@ pub trait Accounting {
         let _ = n;
     }
 
+    /// `n` bytes were read from downstream and accepted by upstream in one go, since the hop is fused.
+    fn passed_upstream(&self, n: u64) {
+        self.downstream_read(n);
+        self.upstream_written(n);
+    }
+
+    /// `n` bytes were read from upstream and accepted by downstream in one go.
+    fn passed_downstream(&self, n: u64) {
+        self.upstream_read(n);
+        self.downstream_written(n);
+    }
+
     /// Reading of `side` stopped because the other side does not take more.
     fn paused_reading(&self, side: Side) {
         let _ = side;

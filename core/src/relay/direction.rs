@@ -96,6 +96,28 @@ impl Direction {
         self.phase != Phase::Reading
     }
 
+    /// Whether there is nothing to do but to wait for bytes.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.phase == Phase::Reading && !self.has_pending() && !self.unflushed && !self.paused
+    }
+
+    /// Lets at most `limit` bytes wait.
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.max(1);
+    }
+
+    /// Somebody else has written to the sink for this direction.
+    pub(super) fn note_unflushed(&mut self) {
+        self.unflushed = true;
+    }
+
+    /// Somebody else has read the end of the source's stream.
+    pub(super) fn note_end(&mut self, accounting: &dyn Accounting, active: &mut bool) {
+        *active = true;
+        self.phase = Phase::Ended;
+        accounting.ended(self.from);
+    }
+
     /// Whether reading waits until the sink takes what was read.
     pub(super) fn is_paused(&self) -> bool {
         self.phase == Phase::Reading && self.paused
@@ -261,13 +283,12 @@ impl Direction {
     }
 
     fn note_read(&mut self, n: usize, around: &mut Surroundings<'_>) {
-        *around.active = true;
         if n == 0 {
-            self.phase = Phase::Ended;
             self.ended_with_bytes = self.has_read_now;
-            around.accounting.ended(self.from);
+            self.note_end(around.accounting, around.active);
             return;
         }
+        *around.active = true;
         self.has_read_now = true;
         match self.from {
             Side::Downstream => around.accounting.downstream_read(n as u64),

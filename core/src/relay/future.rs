@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep};
 use super::direction::{Direction, Failure, Surroundings};
 use super::{Accounting, BufferPool, Operation, RelayEnd, RelayOptions, Side};
 use crate::io::{AbortWatch, BoxIo, Io};
+use crate::user_space_socket::BufferLimits;
 
 pin_project! {
     /// A running relay; see [`relay`](super::relay). Dropping it stops it and leaves the streams to the caller.
@@ -26,13 +27,20 @@ pin_project! {
 }
 
 /// What moves the bytes.
-struct Pump<'a> {
-    downstream: &'a mut BoxIo,
-    upstream: &'a mut BoxIo,
-    accounting: Rc<dyn Accounting>,
+pub(super) struct Pump<'a> {
+    pub(super) downstream: &'a mut BoxIo,
+    /// Nothing while it is parked.
+    pub(super) upstream: &'a mut BoxIo,
+    pub(super) accounting: Rc<dyn Accounting>,
     pool: BufferPool,
-    to_upstream: Direction,
-    to_downstream: Direction,
+    pub(super) to_upstream: Direction,
+    pub(super) to_downstream: Direction,
+    pub(super) limits: BufferLimits,
+    /// Whether the downstream is an internal hop that may do the work of this relay.
+    pub(super) may_park: bool,
+    pub(super) is_parked: bool,
+    /// Whether the upstream is an internal hop.
+    pub(super) is_before_a_hop: bool,
     first_ended: Option<Side>,
     flushing_upstream: bool,
     watch_aborts: bool,
@@ -67,13 +75,21 @@ impl<'a> Relay<'a> {
             deadline: options.deadline,
             last_activity: Instant::now(),
         };
+        let buffers = BufferLimits {
+            to_upstream: options.upstream_buffer_limit,
+            to_downstream: options.downstream_buffer_limit,
+        };
         let pump = Pump {
+            may_park: options.fuse_hops && downstream.user_space_socket().is_some(),
+            is_parked: false,
+            is_before_a_hop: upstream.user_space_socket().is_some(),
             downstream,
             upstream,
             accounting,
             pool: options.pool,
-            to_upstream: Direction::new(Side::Downstream, options.upstream_buffer_limit, options.early_data),
-            to_downstream: Direction::new(Side::Upstream, options.downstream_buffer_limit, Bytes::new()),
+            to_upstream: Direction::new(Side::Downstream, buffers.to_upstream, options.early_data),
+            to_downstream: Direction::new(Side::Upstream, buffers.to_downstream, Bytes::new()),
+            limits: buffers,
             first_ended: None,
             flushing_upstream: false,
             watch_aborts: options.watch_aborts,
@@ -100,9 +116,14 @@ impl Future for Relay<'_> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RelayEnd> {
         let mut this = self.project();
         let mut active = false;
+        if let Some(at) = this.pump.parked_activity() {
+            this.limits.last_activity = this.limits.last_activity.max(at);
+        }
         let pumped = this.pump.poll(cx, &mut active);
         if active {
-            this.limits.last_activity = Instant::now();
+            let now = Instant::now();
+            this.limits.last_activity = now;
+            this.pump.note_activity_of_hops(now);
         }
         match pumped {
             Poll::Ready(end @ RelayEnd::Failed { .. }) => return Poll::Ready(this.limits.overtake(end)),
@@ -117,7 +138,10 @@ impl Future for Relay<'_> {
             match this.limits.check(Instant::now()) {
                 Ok(Some(next)) => timer.reset(next),
                 Ok(None) => break,
-                Err(end) => return Poll::Ready(end),
+                Err(end) => {
+                    this.pump.take_back();
+                    return Poll::Ready(end);
+                }
             }
         }
         Poll::Pending
@@ -151,8 +175,25 @@ impl Limits {
 
 impl Pump<'_> {
     fn poll(&mut self, cx: &mut Context<'_>, active: &mut bool) -> Poll<RelayEnd> {
+        if self.is_parked {
+            return self.poll_parked(cx, active);
+        }
+        let pumped = self.poll_pumping(cx, active);
+        if pumped.is_pending() {
+            self.park_if_quiet();
+            if self.is_parked {
+                self.wake_client();
+            }
+        }
+        pumped
+    }
+
+    pub(super) fn poll_pumping(&mut self, cx: &mut Context<'_>, active: &mut bool) -> Poll<RelayEnd> {
         if let Some(end) = self.last_words.take() {
             return self.poll_last_words(*end, cx, active);
+        }
+        if self.is_before_a_hop {
+            self.keep_to_limits_of_hops();
         }
         for side in [Side::Downstream, Side::Upstream] {
             if let Poll::Ready(Err(failure)) = self.poll_direction(side, cx, active) {
@@ -187,7 +228,12 @@ impl Pump<'_> {
     }
 
     /// Ends the relay, unless it is an upstream that takes no more bytes but may have sent some.
-    fn poll_failed(&mut self, failure: Failure, cx: &mut Context<'_>, active: &mut bool) -> Poll<RelayEnd> {
+    pub(super) fn poll_failed(
+        &mut self,
+        failure: Failure,
+        cx: &mut Context<'_>,
+        active: &mut bool,
+    ) -> Poll<RelayEnd> {
         let after_end = self.from(failure.side).has_ended();
         if failure.side == Side::Downstream || failure.operation == Operation::Read {
             return Poll::Ready(failure.into_end(after_end));
@@ -292,6 +338,7 @@ impl Failure {
 
 impl Drop for Pump<'_> {
     fn drop(&mut self) {
+        self.take_back();
         if self.flushing_upstream {
             self.accounting.upstream_flush_finished();
         }

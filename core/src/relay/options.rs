@@ -21,6 +21,9 @@ pub struct RelayOptions {
     /// Whether a downstream on a kernel socket is watched while it is not read, so that its reset is noticed although the
     /// upstream takes nothing. It takes a descriptor where that happens.
     pub watch_aborts: bool,
+    /// Whether the hop before this relay may do its work, where the downstream is a user-space socket: what is seen is the same,
+    /// only cheaper.
+    pub fuse_hops: bool,
     /// Bytes that the caller has already read (and counted) from downstream; they go upstream first.
     pub early_data: Bytes,
     /// Where buffers come from and go back to; the worker's pool.
@@ -38,6 +41,7 @@ impl Default for RelayOptions {
             idle_timeout: None,
             deadline: None,
             watch_aborts: false,
+            fuse_hops: true,
             early_data: Bytes::new(),
             pool: BufferPool::default(),
         }

@@ -119,6 +119,40 @@ impl Direction {
         (std::mem::replace(&mut self.queue, Queue::new(1)), self.write_waker.take())
     }
 
+    /// Whether more may come, nothing waits, and there is somebody to read it.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.is_open() && self.queue.len() == 0
+    }
+
+    /// Whether neither end has ended this direction.
+    pub(super) fn is_open(&self) -> bool {
+        self.writer == Writer::Open && !self.reader_gone
+    }
+
+    /// Keeps the task that waits to read although it does not wait for the queue.
+    pub(super) fn remember_reader(&mut self, cx: &Context<'_>) {
+        remember(&mut self.read_waker, cx);
+    }
+
+    /// Keeps the task that waits to write although it does not wait for the queue.
+    pub(super) fn remember_writer(&mut self, cx: &Context<'_>) {
+        remember(&mut self.write_waker, cx);
+    }
+
+    /// Wakes who waits to read. Wakers of tasks only queue them, so nothing is called back.
+    pub(super) fn wake_reader(&mut self) {
+        if let Some(waker) = self.read_waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Wakes who waits to write.
+    pub(super) fn wake_writer(&mut self) {
+        if let Some(waker) = self.write_waker.take() {
+            waker.wake();
+        }
+    }
+
     /// The reader to wake because something arrived.
     pub(super) fn reader_to_wake(&mut self) -> Option<Waker> {
         self.read_waker.take()

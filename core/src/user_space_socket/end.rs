@@ -12,23 +12,27 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop;
 
 use super::direction::{Direction, Readable, Writer};
+use super::fusion::{Link, Met};
 use super::queue::Queue;
 use super::{PairOptions, RefusalNote};
 use crate::address::Address;
-use crate::io::Io;
+use crate::io::{BoxIo, Io};
 use crate::stream_info::Passthrough;
+
+/// The largest piece that is made for who asked for one.
+const COPIED_AT_ONCE: usize = 16 * 1024;
 
 /// One end of a connection inside the process. Made by [`pair`](super::pair); it stays on the thread that made it.
 ///
 /// Like every `AsyncRead + AsyncWrite` it remembers one task that waits to read and one that waits to write.
 pub struct UserSpaceSocket {
-    shared: Rc<Shared>,
-    end: End,
+    pub(super) shared: Rc<Shared>,
+    pub(super) end: End,
 }
 
 /// Which end of the pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Client,
     Server,
 }
@@ -46,6 +50,7 @@ impl End {
 pub(super) struct Shared {
     to_server: RefCell<Direction>,
     to_client: RefCell<Direction>,
+    pub(super) link: RefCell<Link>,
     /// Boxed, since it is empty for all but the first moments of a connection.
     passthrough: RefCell<Option<Box<Passthrough>>>,
     refusal: RefusalNote,
@@ -58,6 +63,7 @@ impl Shared {
         Self {
             to_server: RefCell::new(Direction::new(options.buffer_size)),
             to_client: RefCell::new(Direction::new(options.buffer_size)),
+            link: RefCell::default(),
             passthrough: RefCell::new(None),
             refusal: RefusalNote::default(),
             client_address: options.client_address,
@@ -72,7 +78,7 @@ impl Shared {
         }
     }
 
-    fn written_by(&self, end: End) -> &RefCell<Direction> {
+    pub(super) fn written_by(&self, end: End) -> &RefCell<Direction> {
         match end {
             End::Client => &self.to_server,
             End::Server => &self.to_client,
@@ -142,11 +148,11 @@ impl UserSpaceSocket {
         self.reads().borrow().queue.held()
     }
 
-    fn writes(&self) -> &RefCell<Direction> {
+    pub(super) fn writes(&self) -> &RefCell<Direction> {
         self.shared.written_by(self.end)
     }
 
-    fn reads(&self) -> &RefCell<Direction> {
+    pub(super) fn reads(&self) -> &RefCell<Direction> {
         self.shared.written_by(self.end.other())
     }
 
@@ -193,6 +199,10 @@ impl UserSpaceSocket {
 
     /// This end takes no more part: its writes end as `how`, its reads are over.
     fn leave(&self, how: Writer) {
+        match self.end {
+            End::Client => self.part(Met::Nothing),
+            End::Server => drop(self.part_now()),
+        }
         let reader = self.writes().borrow_mut().end_writes(how);
         let (unread, writer) = self.reads().borrow_mut().end_reads();
         drop(unread);
@@ -209,7 +219,17 @@ impl Drop for UserSpaceSocket {
 
 impl AsyncRead for UserSpaceSocket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if buf.remaining() > 0 && ready!(self.poll_readable(cx))? {
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let read = |io: &mut BoxIo, cx: &mut Context<'_>| {
+            let before = buf.filled().len();
+            Pin::new(io).poll_read(cx, buf).map_ok(|()| buf.filled().len() - before)
+        };
+        if let Some(read) = self.poll_read_fused(cx, read) {
+            return read.map_ok(|_| ());
+        }
+        if ready!(self.poll_readable(cx))? {
             self.take(|queue| ((), queue.read_into(buf)));
         }
         Poll::Ready(Ok(()))
@@ -220,6 +240,9 @@ impl AsyncWrite for UserSpaceSocket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
+        }
+        if let Some(written) = self.poll_write_fused(cx, |io, cx| Pin::new(io).poll_write(cx, buf)) {
+            return written;
         }
         self.poll_push(cx, |queue| queue.push_slice(buf))
     }
@@ -232,18 +255,25 @@ impl AsyncWrite for UserSpaceSocket {
         if bufs.iter().all(|buf| buf.is_empty()) {
             return Poll::Ready(Ok(0));
         }
+        if let Some(written) = self.poll_write_fused(cx, |io, cx| Pin::new(io).poll_write_vectored(cx, bufs))
+        {
+            return written;
+        }
         self.poll_push(cx, |queue| queue.push_slices(bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        self.ask_fused(AsyncWrite::is_write_vectored).unwrap_or(true)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush_fused(cx).map(Ok)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.end == End::Client {
+            self.part(Met::Nothing);
+        }
         // Too late to have finished before the other end went, which is what reading asks.
         if self.writes().borrow().reader_gone {
             return Poll::Ready(Ok(()));
@@ -256,17 +286,41 @@ impl AsyncWrite for UserSpaceSocket {
 
 impl Io for UserSpaceSocket {
     fn poll_peek(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if buf.remaining() > 0 && ready!(self.poll_readable(cx))? {
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let peek = |io: &mut BoxIo, cx: &mut Context<'_>| {
+            let before = buf.filled().len();
+            io.poll_peek(cx, buf).map_ok(|()| buf.filled().len() - before)
+        };
+        if let Some(peeked) = self.poll_peek_fused(cx, peek) {
+            return peeked.map_ok(|_| ());
+        }
+        if ready!(self.poll_readable(cx))? {
             self.reads().borrow().queue.peek_into(buf);
         }
         Poll::Ready(Ok(()))
     }
 
     fn lends_bytes(&self) -> bool {
-        self.reads().borrow().queue.front_is_dense()
+        let direct = if self.unread() == 0 { self.ask_fused(Io::lends_bytes) } else { None };
+        direct.unwrap_or_else(|| self.reads().borrow().queue.front_is_dense())
     }
 
     fn poll_read_bytes(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<io::Result<Bytes>> {
+        let mut bytes = Bytes::new();
+        let read = |io: &mut BoxIo, cx: &mut Context<'_>| {
+            if !io.lends_bytes() {
+                return poll_read_copied(io, cx, max, &mut bytes);
+            }
+            bytes = ready!(io.poll_read_bytes(cx, max))?;
+            Poll::Ready(Ok(bytes.len()))
+        };
+        if max > 0
+            && let Some(read) = self.poll_read_fused(cx, read)
+        {
+            return read.map_ok(|_| bytes);
+        }
         if max > 0 && ready!(self.poll_readable(cx))? {
             return Poll::Ready(Ok(self.take(|queue| queue.pop_bytes(max))));
         }
@@ -274,12 +328,15 @@ impl Io for UserSpaceSocket {
     }
 
     fn takes_bytes(&self) -> bool {
-        true
+        self.ask_fused(Io::takes_bytes).unwrap_or(true)
     }
 
     fn poll_write_bytes(&mut self, cx: &mut Context<'_>, bytes: &mut Bytes) -> Poll<io::Result<usize>> {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
+        }
+        if let Some(written) = self.poll_write_fused(cx, |io, cx| io.poll_write_bytes(cx, bytes)) {
+            return written;
         }
         self.poll_push(cx, |queue| queue.push_bytes(bytes))
     }
@@ -305,6 +362,22 @@ impl Io for UserSpaceSocket {
     fn reset(&mut self) {
         self.leave(Writer::Reset);
     }
+}
+
+/// For who takes whole pieces of a stream that lends none, since it is not the one it was when that was asked.
+fn poll_read_copied(
+    io: &mut BoxIo,
+    cx: &mut Context<'_>,
+    max: usize,
+    bytes: &mut Bytes,
+) -> Poll<io::Result<usize>> {
+    let mut memory = vec![0; max.min(COPIED_AT_ONCE)];
+    let mut buf = ReadBuf::new(&mut memory);
+    ready!(Pin::new(io).poll_read(cx, &mut buf))?;
+    let n = buf.filled().len();
+    memory.truncate(n);
+    *bytes = memory.into();
+    Poll::Ready(Ok(n))
 }
 
 impl fmt::Debug for UserSpaceSocket {

@@ -211,7 +211,7 @@ async fn idle_relays_hold_no_buffer() {
 async fn a_reader_that_does_not_read_stops_the_sender() {
     let heard = Rc::<Heard>::default();
     let limit = 16 * 1024;
-    let options = RelayOptions { upstream_buffer_limit: limit, ..RelayOptions::default() };
+    let options = RelayOptions { upstream_buffer_limit: limit, fuse_hops: false, ..RelayOptions::default() };
     run(user_space(50_000), user_space(50_000), options, &heard, async |mut client, mut server| {
         let pushed = push_until_blocked(&mut client).await;
         assert!((100_000..=100_000 + limit).contains(&pushed), "{pushed} bytes taken");
