@@ -25,6 +25,7 @@ mod end;
 mod fusion;
 mod queue;
 mod refusal;
+mod stream;
 
 pub use end::UserSpaceSocket;
 pub(crate) use fusion::{BufferLimits, Met, Parted};

@@ -1,6 +1,7 @@
 //! A relay between real sockets, and between user-space sockets where time or memory must be exact.
 
 mod endings;
+mod fusion;
 mod limits;
 mod transfer;
 

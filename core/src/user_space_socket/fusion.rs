@@ -219,6 +219,10 @@ impl UserSpaceSocket {
                 fused.accounting.passed_downstream(n as u64);
                 return Some(Poll::Ready(Ok(n)));
             }
+            // No failure of the upstream, but a wrong question.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                return Some(Poll::Ready(Err(error)));
+            }
             Poll::Ready(Err(error)) => Met::ReadFailure(error),
         };
         drop(link);
@@ -273,6 +277,9 @@ impl UserSpaceSocket {
                 fused.unflushed = true;
                 fused.accounting.passed_upstream(n as u64);
                 return Some(Poll::Ready(Ok(n)));
+            }
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                return Some(Poll::Ready(Err(error)));
             }
             Poll::Ready(Err(error)) => error,
         };
