@@ -33,6 +33,14 @@ pub struct Start<'a> {
 /// Added to a configuration, so that the proxy can be asked.
 const ADMIN: &str = r#""admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}, "ignore_global_conn_limit": true}"#;
 
+/// Merged into a configuration, so that every hop is carried out one by one.
+const WITHOUT_FUSION: &str = r#"{"layered_runtime": {"layers": [{"name": "without_fusion", "static_layer": {"underpass.hop_fusion": false}}]}}"#;
+
+/// Whether the tests are run without hop fusion: `UNDERPASS_TEST_HOP_FUSION=off`.
+fn is_without_fusion() -> bool {
+    std::env::var("UNDERPASS_TEST_HOP_FUSION").is_ok_and(|value| value == "off")
+}
+
 impl<'a> Start<'a> {
     /// The reference binary with this configuration, without an `admin` block: that is added.
     ///
@@ -115,6 +123,9 @@ impl<'a> Start<'a> {
             command.args(["--concurrency", "1"]);
         }
         command.args(self.arguments.iter().map(|argument| argument.replace("DIR/", &place)));
+        if is_without_fusion() && !self.arguments.iter().any(|argument| argument == "--config-yaml") {
+            command.args(["--config-yaml", WITHOUT_FUSION]);
+        }
         command.stdin(Stdio::null());
         command
     }
