@@ -4,23 +4,28 @@ from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 860, 420
 LEFT, RIGHT, TOP, BOTTOM = 78, 24, 64, 84
-SERIES = 6
-STYLE = """
-  text { font: 13px system-ui, sans-serif; fill: #24292f }
-  .title { font-size: 16px; font-weight: 600 }
-  .axis, .tick { stroke: #6e7781; stroke-width: 1 }
-  .grid { stroke: #d0d7de; stroke-width: 1 }
-  .goal { stroke: #cf222e; stroke-width: 1.5; stroke-dasharray: 6 4 } .goaltext { fill: #cf222e }
-  .whisker { stroke: #24292f; stroke-width: 1 }
-  .s0 { --c: #0969da } .s1 { --c: #bf8700 } .s2 { --c: #1a7f37 } .s3 { --c: #8250df } .s4 { --c: #57606a } .s5 { --c: #bc4c00 }
-  .bar, .dot { fill: var(--c) } .line { stroke: var(--c); stroke-width: 2.5; fill: none }
-  .value { font-size: 11px }
-  .page { fill: #ffffff }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #e6edf3 } .axis, .tick { stroke: #8b949e } .grid { stroke: #30363d } .whisker { stroke: #e6edf3 } .page { fill: #0d1117 }
-    .goal { stroke: #ff7b72 } .goaltext { fill: #ff7b72 }
-    .s0 { --c: #58a6ff } .s1 { --c: #e3b341 } .s2 { --c: #56d364 } .s3 { --c: #bc8cff } .s4 { --c: #8b949e } .s5 { --c: #ffa657 }
-  }
+LIGHT = ("#0969da", "#bf8700", "#1a7f37", "#8250df", "#57606a", "#bc4c00")
+DARK = ("#58a6ff", "#e3b341", "#56d364", "#bc8cff", "#8b949e", "#ffa657")
+SERIES = len(LIGHT)
+
+
+def _colours(colours):
+    """Written out for each series: not every viewer knows variables of CSS."""
+    return "\n".join(f"  .bar.s{n}, .dot.s{n} {{ fill: {c} }} .line.s{n} {{ stroke: {c} }}" for n, c in enumerate(colours))
+
+
+STYLE = f"""
+  text {{ font: 13px system-ui, sans-serif; fill: #24292f }}
+  .title {{ font-size: 16px; font-weight: 600 }} .value {{ font-size: 11px }}
+  .page {{ fill: #ffffff }} .grid {{ stroke: #d0d7de }} .axis, .tick {{ stroke: #6e7781 }} .whisker {{ stroke: #24292f }}
+  .line {{ stroke-width: 2.5; fill: none }}
+  .goal {{ stroke: #cf222e; stroke-width: 1.5; stroke-dasharray: 6 4 }} .goaltext {{ fill: #cf222e }}
+{_colours(LIGHT)}
+  @media (prefers-color-scheme: dark) {{
+  text {{ fill: #e6edf3 }} .page {{ fill: #0d1117 }} .grid {{ stroke: #30363d }} .axis, .tick {{ stroke: #8b949e }} .whisker {{ stroke: #e6edf3 }}
+  .goal {{ stroke: #ff7b72 }} .goaltext {{ fill: #ff7b72 }}
+{_colours(DARK)}
+  }}
 """
 
 
