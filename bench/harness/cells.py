@@ -1,4 +1,5 @@
 """A cell: one load on one target for a second or so, with every answer checked, and what it cost."""
+
 import json
 import os
 import subprocess
@@ -75,8 +76,13 @@ def measure(target, metric, server, seconds, warm, pinning="auto", full=False):
 
     before = now()
     try:
-        run = subprocess.run(load_command(target.port, metric, seconds, warm, full), capture_output=True, text=True,
-                             timeout=60 + seconds, preexec_fn=lambda: os.sched_setaffinity(0, client))
+        run = subprocess.run(
+            load_command(target.port, metric, seconds, warm, full),
+            capture_output=True,
+            text=True,
+            timeout=60 + seconds,
+            preexec_fn=lambda: os.sched_setaffinity(0, client),
+        )
     except subprocess.TimeoutExpired:
         return {"ok": False, "why": "the load did not end"}
     after = now()
@@ -85,25 +91,41 @@ def measure(target, metric, server, seconds, warm, pinning="auto", full=False):
     except ValueError:
         return {"ok": False, "why": (run.stdout + run.stderr)[-300:]}
     for key in ("p50", "p90", "p99", "p999", "max"):
-        if cell.get(key, 0) < 0:        # nothing ended within the window
+        if cell.get(key, 0) < 0:  # nothing ended within the window
             del cell[key]
     machine = {key: after[0][key] - before[0][key] for key in before[0]}
     proxy, decap, backend = (after[i] - before[i] for i in (1, 2, 3))
     ours, wall = proxy + decap + backend + cell["cpu"], machine["all"] or 1
-    cell.update(ok=cell["errors"] == 0 and (target.process is None or target.process.poll() is None), pcpu=proxy, dcpu=decap, scpu=backend,
-                foreign=max(0.0, (machine["busy"] - ours) / wall), steal=machine["steal"] / wall, idle=max(0.0, 1 - machine["busy"] / wall))
+    cell.update(
+        ok=cell["errors"] == 0 and (target.process is None or target.process.poll() is None),
+        pcpu=proxy,
+        dcpu=decap,
+        scpu=backend,
+        foreign=max(0.0, (machine["busy"] - ours) / wall),
+        steal=machine["steal"] / wall,
+        idle=max(0.0, 1 - machine["busy"] / wall),
+    )
     units = cell["bytes"] / 1e9 if is_bulk(metric) else cell["total"] / 1e6
     if not units:
         cell["ok"] = False
     else:
-        cell.update(value=cell["gbps"] if is_bulk(metric) else cell["rps"], cpu_per=proxy / units, dcpu_per=decap / units, sys_per=ours / units)
+        cell.update(
+            value=cell["gbps"] if is_bulk(metric) else cell["rps"],
+            cpu_per=proxy / units,
+            dcpu_per=decap / units,
+            sys_per=ours / units,
+        )
     return cell
 
 
 def preflight(target):
     """Compare every byte of requests, downloads, new connections and uploads. Returns what was wrong, or None."""
     port = str(target.port)
-    loads = [["rr", port, "8", "0.1", "0", "1024", "full"], ["rr", port, "2", "0.1", "0", "3000001", "full"], ["conn", port, "4", "0.1", "0", "1024", "full"]]
+    loads = [
+        ["rr", port, "8", "0.1", "0", "1024", "full"],
+        ["rr", port, "2", "0.1", "0", "3000001", "full"],
+        ["conn", port, "4", "0.1", "0", "1024", "full"],
+    ]
     if target.scenario not in envoy_config.HTTP_SCENARIOS:
         loads.append(["bulk", port, "2", "0.1", "full"])
     for load in loads:

@@ -19,6 +19,7 @@ For tun/tunt the decap end is always Envoy; --self-decap also runs NAME+both wit
 Every byte is counted by the receiver, contents are compared with a position-dependent pattern, every
 response status/length/body is checked; a cell with any error is marked and left out of the medians.
 """
+
 import argparse
 import os
 import re
@@ -38,14 +39,18 @@ def parser():
     what = p.add_argument_group("what to run")
     what.add_argument("--all", action="store_true", help="build this proxy and run --preset results")
     what.add_argument("--preset", choices=sorted(plan.PRESETS), help="a prepared set of options; options given beside it win")
-    what.add_argument("--self-test", action="store_true", help="seconds: run a little of everything and fail if the harness or a byte is wrong")
+    what.add_argument(
+        "--self-test", action="store_true", help="seconds: run a little of everything and fail if the harness or a byte is wrong"
+    )
     what.add_argument("--plan", action="store_true", help="only say what would run, and how long it takes")
     what.add_argument("--peers", action="store_true", help="only say which peers are installed, and how to get the others")
     what.add_argument("--resume", action="store_true", help="go on with the run that broke off (same --json)")
     what.add_argument("--tables", metavar="JSON", help="only print tables of an earlier run")
     what.add_argument("--render", metavar="JSON", help="only write RESULTS.md and plots of an earlier run into --out")
     product = p.add_argument_group("what to measure")
-    product.add_argument("--binary", metavar="PATH", help="this proxy; otherwise $UNDERPASS_BIN, otherwise target/release/underpass")
+    product.add_argument(
+        "--binary", metavar="PATH", help="this proxy; otherwise $UNDERPASS_BIN, otherwise target/release/underpass"
+    )
     product.add_argument("--foundation-binary", metavar="PATH", help="a binary of the foundation alone, for its size")
     product.add_argument("--target", action="append", default=[], metavar="NAME='CMD {cfg}'", help="another product")
     product.add_argument("--self-decap", action="store_true")
@@ -61,7 +66,13 @@ def parser():
     amount.add_argument("--core-rounds", type=int, default=0)
     amount.add_argument("--secs", type=float, default=1.0)
     amount.add_argument("--warm", type=float, default=0.2)
-    amount.add_argument("--budget", type=float, default=0.0, metavar="MINUTES", help="begin no further round after so many minutes (default: no limit)")
+    amount.add_argument(
+        "--budget",
+        type=float,
+        default=0.0,
+        metavar="MINUTES",
+        help="begin no further round after so many minutes (default: no limit)",
+    )
     amount.add_argument("--hold", default="1000,4500", help="numbers of idle connections")
     amount.add_argument("--hold-reps", type=int, default=2)
     amount.add_argument("--mem-only", help="regex on the targets of phase mem")
@@ -73,17 +84,27 @@ def parser():
     amount.add_argument("--growth-sizes", default="100,1000,10000,100000")
     amount.add_argument("--growth-items", default="1,10,100,1000")
     care = p.add_argument_group("how carefully")
-    care.add_argument("--max-foreign", type=float, default=0.15, help="redo a cell (twice at most) if others used more of the machine than this")
+    care.add_argument(
+        "--max-foreign", type=float, default=0.15, help="redo a cell (twice at most) if others used more of the machine than this"
+    )
     care.add_argument("--max-wait", type=float, default=240, help="seconds in all to wait for others to quieten")
     care.add_argument("--full", action="store_true", help="compare every byte (default: ends of every read, all of small bodies)")
-    care.add_argument("--profile", action="store_true", help="perf record (cpu-clock) of each target under bulk8/dl8, rr64 and conn")
+    care.add_argument(
+        "--profile", action="store_true", help="perf record (cpu-clock) of each target under bulk8/dl8, rr64 and conn"
+    )
     care.add_argument("--seed", type=int, default=1)
     care.add_argument("--pin", default="auto", choices=["auto", "none"])
     care.add_argument("--cc", help="TCP congestion control inside the namespace, e.g. cubic (default: leave the machine's)")
     care.add_argument("--no-netns", action="store_true")
     output = p.add_argument_group("output")
-    output.add_argument("--json", default=os.path.join(workspace.RUN, "results.json"), help="all raw figures (default: %(default)s)")
-    output.add_argument("--out", metavar="FOLDER", help="where RESULTS.md, plots/ and results.json go (presets: %s)" % os.path.join(workspace.RUN, "report"))
+    output.add_argument(
+        "--json", default=os.path.join(workspace.RUN, "results.json"), help="all raw figures (default: %(default)s)"
+    )
+    output.add_argument(
+        "--out",
+        metavar="FOLDER",
+        help="where RESULTS.md, plots/ and results.json go (presets: %s)" % os.path.join(workspace.RUN, "report"),
+    )
     p.set_defaults(products="")
     return p
 
@@ -107,13 +128,13 @@ def main(argv):
         return 0
     a.workers, a.hold = plan.split(a.workers, int), plan.split(a.hold, int)
     work = plan.Plan(a, targets.catalogue(peers, plan.split(a.scen), a.workers, own, a.self_decap))
-    if a.preset or a.plan:
+    if (a.preset or a.plan) and os.environ.get(workspace.INSIDE) != "1":
         print(work.describe(), file=sys.stderr)
     if a.plan:
         return 0
     if not a.no_netns:
         if a.binary is None and peers.underpass:
-            os.environ["UNDERPASS_BIN"] = peers.underpass       # found or built once
+            os.environ["UNDERPASS_BIN"] = peers.underpass  # found or built once
         workspace.enter_namespace([os.path.join(workspace.BENCH, "run")] + argv)
     return _measure(a, argv, work, peers, own)
 
@@ -126,7 +147,11 @@ def _products(a):
     own = [(OWN, peers.underpass_command())] if binary else []
     for text in a.target:
         name, _, command = text.partition("=")
-        if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or name in ("direct", "envoy", "nginx", OWN) or name.startswith(("haproxy", "relay")):
+        if (
+            not re.fullmatch(r"[A-Za-z0-9_.-]+", name)
+            or name in ("direct", "envoy", "nginx", OWN)
+            or name.startswith(("haproxy", "relay"))
+        ):
             sys.exit(f"bad target name {name}")
         program = shlex.split(command)[0]
         own.append((name, command.replace(program, os.path.abspath(program), 1) if "/" in program else command))
@@ -149,8 +174,26 @@ def _measure(a, argv, work, peers, own):
     def log(*words):
         print(f"[{time.time() - began:6.1f}s]", *words, file=sys.stderr, flush=True)
 
-    settings = {key: getattr(a, key) for key in ("preset", "rounds", "core_rounds", "secs", "warm", "hold", "hold_reps", "start_reps", "max_foreign", "full", "pin", "seed")}
-    results = journal.Results(a.json, report.header(report.written_command(argv), peers, workspace.congestion_control(), settings), a.resume)
+    settings = {
+        key: getattr(a, key)
+        for key in (
+            "preset",
+            "rounds",
+            "core_rounds",
+            "secs",
+            "warm",
+            "hold",
+            "hold_reps",
+            "start_reps",
+            "max_foreign",
+            "full",
+            "pin",
+            "seed",
+        )
+    }
+    results = journal.Results(
+        a.json, report.header(report.written_command(argv), peers, workspace.congestion_control(), settings), a.resume
+    )
     if results.resumed:
         log("going on with", results.journal)
     if a.foundation_binary:
@@ -167,7 +210,9 @@ def _measure(a, argv, work, peers, own):
 
 
 def _tell(a, data, log):
-    bad = sum(1 for metrics in data["cells"].values() for rounds in metrics.values() for cell in rounds.values() if not cell.get("ok"))
+    bad = sum(
+        1 for metrics in data["cells"].values() for rounds in metrics.values() for cell in rounds.values() if not cell.get("ok")
+    )
     if a.preset:
         folder = a.out or os.path.join(workspace.RUN, "report")
         print(tables.goal_table(data) if data["cells"] else "")

@@ -3,7 +3,7 @@
 TYPES = "type.googleapis.com/envoy.extensions."
 MANY = "1000000"
 BREAKERS = f"circuit_breakers: {{thresholds: [{{max_connections: {MANY}, max_pending_requests: {MANY}, max_requests: {MANY}}}]}}"
-EVERY_STREAM = 2147483647       # max_concurrent_streams: as many as HTTP/2 has
+EVERY_STREAM = 2147483647  # max_concurrent_streams: as many as HTTP/2 has
 
 
 def cluster(name, ports=(), internal=None, http2=False):
@@ -61,13 +61,20 @@ def echo():
 def connection_manager(target, connect=False):
     """Requests go to TARGET; with CONNECT, what comes is HTTP/2 and a CONNECT is ended here, its bytes go to TARGET."""
     if connect:
-        match, timeout = "connect_matcher: {}", "\n                  upgrade_configs:\n                  - upgrade_type: CONNECT\n                    connect_config: {}"
-        options = ("          http2_protocol_options: {allow_connect: true, max_concurrent_streams: %d}\n"
-                   "          upgrade_configs:\n          - upgrade_type: CONNECT\n" % EVERY_STREAM)
+        match, timeout = (
+            "connect_matcher: {}",
+            "\n                  upgrade_configs:\n                  - upgrade_type: CONNECT\n                    connect_config: {}",
+        )
+        options = (
+            "          http2_protocol_options: {allow_connect: true, max_concurrent_streams: %d}\n"
+            "          upgrade_configs:\n          - upgrade_type: CONNECT\n" % EVERY_STREAM
+        )
     else:
         match, timeout, options = "prefix: /", "\n                  timeout: 0s", ""
-    return filter_chain("envoy.filters.network.http_connection_manager",
-                        "filters.network.http_connection_manager.v3.HttpConnectionManager", f"""          stat_prefix: http_{target}
+    return filter_chain(
+        "envoy.filters.network.http_connection_manager",
+        "filters.network.http_connection_manager.v3.HttpConnectionManager",
+        f"""          stat_prefix: http_{target}
           codec_type: {"HTTP2" if connect else "AUTO"}
 {options}          route_config:
             name: r
@@ -83,16 +90,21 @@ def connection_manager(target, connect=False):
           - name: envoy.filters.http.router
             typed_config:
               "@type": {TYPES}filters.http.router.v3.Router
-""")
+""",
+    )
 
 
 def bootstrap(listeners, clusters):
     internal = "internal_listener: {}" in "".join(listeners)
-    extension = f"""bootstrap_extensions:
+    extension = (
+        f"""bootstrap_extensions:
 - name: envoy.bootstrap.internal_listener
   typed_config:
     "@type": {TYPES}bootstrap.internal_listener.v3.InternalListener
-""" if internal else ""
+"""
+        if internal
+        else ""
+    )
     return extension + "static_resources:\n  listeners:\n" + "".join(listeners) + "  clusters:\n" + "".join(clusters)
 
 
@@ -112,25 +124,37 @@ def scenario(name, port, backends, decap=None):
     if name == "http1":
         return bootstrap([listener("outer", port) + connection_manager("backend")], [cluster("backend", backends)])
     if name == "httpi":
-        return bootstrap([listener("outer", port) + connection_manager("hop"), listener("inner") + tcp_proxy("backend")],
-                         [cluster("hop", internal="inner"), cluster("backend", backends)])
+        return bootstrap(
+            [listener("outer", port) + connection_manager("hop"), listener("inner") + tcp_proxy("backend")],
+            [cluster("hop", internal="inner"), cluster("backend", backends)],
+        )
     if name == "tun":
-        return bootstrap([listener("outer", port) + connection_manager("hop"),
-                          listener("inner") + tcp_proxy("decap", f"127.0.0.1:{backends[0]}")],
-                         [cluster("hop", internal="inner"), cluster("decap", [decap], http2=True)])
+        return bootstrap(
+            [
+                listener("outer", port) + connection_manager("hop"),
+                listener("inner") + tcp_proxy("decap", f"127.0.0.1:{backends[0]}"),
+            ],
+            [cluster("hop", internal="inner"), cluster("decap", [decap], http2=True)],
+        )
     if name == "tunt":
-        return bootstrap([listener("outer", port) + tcp_proxy("decap", f"127.0.0.1:{backends[0]}")],
-                         [cluster("decap", [decap], http2=True)])
+        return bootstrap(
+            [listener("outer", port) + tcp_proxy("decap", f"127.0.0.1:{backends[0]}")], [cluster("decap", [decap], http2=True)]
+        )
     if name == "decap":
         return bootstrap([listener("decap", port) + connection_manager("backend", connect=True)], [cluster("backend", backends)])
     if name == "streams":
-        return bootstrap([listener("outer", port) + connection_manager("hop", connect=True),
-                          listener("inner") + tcp_proxy("echo"), listener("echo") + echo()],
-                         [cluster("hop", internal="inner"), cluster("echo", internal="echo")])
+        return bootstrap(
+            [
+                listener("outer", port) + connection_manager("hop", connect=True),
+                listener("inner") + tcp_proxy("echo"),
+                listener("echo") + echo(),
+            ],
+            [cluster("hop", internal="inner"), cluster("echo", internal="echo")],
+        )
     raise KeyError(name)
 
 
-TCP_HOPS = {"tcp1": 0, "tcp2": 1, "tcp5": 5}    # internal hops of the TCP scenarios
-HTTP_SCENARIOS = ("http1", "httpi", "tun")      # where the client must speak HTTP
-TUNNELS = ("tun", "tunt")                       # where a second proxy ends the tunnel
+TCP_HOPS = {"tcp1": 0, "tcp2": 1, "tcp5": 5}  # internal hops of the TCP scenarios
+HTTP_SCENARIOS = ("http1", "httpi", "tun")  # where the client must speak HTTP
+TUNNELS = ("tun", "tunt")  # where a second proxy ends the tunnel
 SCENARIOS = (*TCP_HOPS, "http1", "httpi", "tun", "tunt")

@@ -1,14 +1,28 @@
 """What shall be reached, as data, and what a run says of each: goal, figure, reached or not."""
+
 from dataclasses import dataclass
 
 from . import summary
 
 REQUESTS, CONNECTIONS, BULK = ("rr16", "rr64"), ("conn",), ("bulk1", "bulk8")
-LOADS = {"rr1": "request, 1 connection", "rr16": "request, 16 connections", "rr64": "request, 64 connections", "conn": "new connection",
-         "bulk1": "GB, 1 stream", "bulk8": "GB, 8 streams", "dl8": "GB down, 8 streams"}
-RATES = {"rr1": "requests/s, 1 connection", "rr16": "requests/s, 16 connections", "rr64": "requests/s, 64 connections", "conn": "connections/s",
-         "bulk1": "Gbit/s, 1 stream", "bulk8": "Gbit/s, 8 streams"}
-FLAT = 1.25             # a cost is called flat if it grows by no more than this over three decades
+LOADS = {
+    "rr1": "request, 1 connection",
+    "rr16": "request, 16 connections",
+    "rr64": "request, 64 connections",
+    "conn": "new connection",
+    "bulk1": "GB, 1 stream",
+    "bulk8": "GB, 8 streams",
+    "dl8": "GB down, 8 streams",
+}
+RATES = {
+    "rr1": "requests/s, 1 connection",
+    "rr16": "requests/s, 16 connections",
+    "rr64": "requests/s, 64 connections",
+    "conn": "connections/s",
+    "bulk1": "Gbit/s, 1 stream",
+    "bulk8": "Gbit/s, 8 streams",
+}
+FLAT = 1.25  # a cost is called flat if it grows by no more than this over three decades
 
 
 @dataclass
@@ -17,11 +31,11 @@ class Goal:
     text: str
     workers: str
     limit: float
-    at_most: bool           # else: at least
+    at_most: bool  # else: at least
     figure: float | None
     spread: str = ""
     unit: str = "×"
-    strict: bool = False    # ahead of, not equal to
+    strict: bool = False  # ahead of, not equal to
 
     @property
     def reached(self):
@@ -57,9 +71,13 @@ def _the_hop(results, own, w):
     for scenario, what, limit in (("tcp2", "one internal hop", 1.03), ("tcp5", "five internal hops", 1.08)):
         chain = f"{own}/{scenario}/{w}"
         for metric in REQUESTS + CONNECTIONS + BULK:
-            goals.append(_compare(results, "the hop", f"{what} / none: CPU per {LOADS[metric]}", chain, single, metric, "cpu_per", limit))
+            goals.append(
+                _compare(results, "the hop", f"{what} / none: CPU per {LOADS[metric]}", chain, single, metric, "cpu_per", limit)
+            )
         for metric in REQUESTS:
-            goals.append(_compare(results, "the hop", f"{what} / none: p99 of a {LOADS[metric]}", chain, single, metric, "p99", 1.05))
+            goals.append(
+                _compare(results, "the hop", f"{what} / none: p99 of a {LOADS[metric]}", chain, single, metric, "p99", 1.05)
+            )
     return goals
 
 
@@ -68,12 +86,18 @@ def _against_envoy(results, own, w):
     cpu = {"rr16": 0.6, "rr64": 0.6, "conn": 0.6, "bulk1": 0.5, "bulk8": 0.5}
     rate = {"rr16": 1.5, "rr64": 1.5, "conn": 1.7, "bulk1": 1.0, "bulk8": 1.3}
     goals = [_compare(results, group, f"CPU per {LOADS[m]}", chain, envoy, m, "cpu_per", limit) for m, limit in cpu.items()]
-    return goals + [_compare(results, group, RATES[m], chain, envoy, m, "value", limit, at_most=False) for m, limit in rate.items()]
+    return goals + [
+        _compare(results, group, RATES[m], chain, envoy, m, "value", limit, at_most=False) for m, limit in rate.items()
+    ]
 
 
 def _against_other_chains(results, own, w):
     goals, chain = [], f"{own}/tcp2/{w}"
-    for peer, name in (("haproxy", "HAProxy's chain"), ("haproxy-fsplice", "HAProxy's chain, splicing"), ("nginx", "nginx's chain")):
+    for peer, name in (
+        ("haproxy", "HAProxy's chain"),
+        ("haproxy-fsplice", "HAProxy's chain, splicing"),
+        ("nginx", "nginx's chain"),
+    ):
         other = f"{peer}/tcp2/{w}"
         for metric in [m for m in LOADS if m in RATES and m in results["cells"].get(other, {})]:
             goals.append(_compare(results, name, f"CPU per {LOADS[metric]}", chain, other, metric, "cpu_per", 1.0, strict=True))
@@ -89,23 +113,52 @@ def _against_other_chains(results, own, w):
 
 def _against_the_limit(results, own, w):
     group = "minimal C relay, one hop"
-    return [_compare(results, group, f"{what}: CPU per {LOADS[metric]}", f"{own}/{scenario}/{w}", f"relay-copy/tcp1/{w}", metric, "cpu_per", 1.05)
-            for scenario, what in (("tcp1", "no internal hop"), ("tcp2", "one internal hop")) for metric in REQUESTS + CONNECTIONS]
+    return [
+        _compare(
+            results,
+            group,
+            f"{what}: CPU per {LOADS[metric]}",
+            f"{own}/{scenario}/{w}",
+            f"relay-copy/tcp1/{w}",
+            metric,
+            "cpu_per",
+            1.05,
+        )
+        for scenario, what in (("tcp1", "no internal hop"), ("tcp2", "one internal hop"))
+        for metric in REQUESTS + CONNECTIONS
+    ]
 
 
 def _memory(results, own):
     goals, group = [], "memory, start, size"
-    for scenario, text, limit in (("tcp2", "memory per idle connection through the chain", 4.0), ("tcp5", "the same through five hops", 10.0)):
+    for scenario, text, limit in (
+        ("tcp2", "memory per idle connection through the chain", 4.0),
+        ("tcp5", "the same through five hops", 10.0),
+    ):
         for w in workers_of(results) or ["w1"]:
             found = summary.memory(results, f"{own}/{scenario}/{w}")
             if found:
-                goals.append(Goal(group, text, w, limit, True, _last(found) / 1024, f"at {found['counts'][-1]} connections", "KB"))
+                goals.append(
+                    Goal(group, text, w, limit, True, _last(found) / 1024, f"at {found['counts'][-1]} connections", "KB")
+                )
     chain = summary.memory(results, f"{own}/tcp2/w1")
     if chain:
         goals.append(Goal(group, "idle RSS", "w1", 8.0, True, chain["idle_rss_mb"], unit="MB", strict=True))
     start = summary.start_ms(results, f"{own}/tcp2/w1")
     if start:
-        goals.append(Goal(group, "exec to the first answer through the chain", "w1", 10.0, True, start[0], f"{start[1]:.1f}..{start[2]:.1f}, {start[4]} starts", "ms", strict=True))
+        goals.append(
+            Goal(
+                group,
+                "exec to the first answer through the chain",
+                "w1",
+                10.0,
+                True,
+                start[0],
+                f"{start[1]:.1f}..{start[2]:.1f}, {start[4]} starts",
+                "ms",
+                strict=True,
+            )
+        )
     size, text = _binary(results, own)
     if size:
         goals.append(Goal(group, text, "-", 8.0, True, size / 1e6, unit="MB", strict=True))
@@ -132,7 +185,10 @@ def _growth(results, own):
     if len(sizes) > 2:
         counts = list(sizes)
         goals.append(_flat(sizes, counts[0], counts[-1], "cpu_per", "CPU per request, by listeners and clusters"))
-        for key, text in (("ready_ms", "ms to ready for one more listener with its clusters"), ("rss_kb", "memory for one more listener with its clusters")):
+        for key, text in (
+            ("ready_ms", "ms to ready for one more listener with its clusters"),
+            ("rss_kb", "memory for one more listener with its clusters"),
+        ):
             goals.append(_flat_slope(sizes, key, text))
     return goals
 

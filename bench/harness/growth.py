@@ -1,18 +1,19 @@
 """How cost grows: with the number of connections, and with the number of listeners and clusters in a configuration."""
+
+import os
 import subprocess
 import sys
-import os
 import time
 
-from . import cells, envoy_config, held_connections, processes, workspace
+from . import envoy_config, held_connections, processes, workspace
 from .targets import Target
 
 CONNECTIONS = (100, 1_000, 10_000, 100_000)
 ITEMS = (1, 10, 100, 1_000)
-SPARE_DESCRIPTORS = 200         # what a proxy has open besides its connections
-BACKEND_SHARE = 20_000          # connections of one proxy to one backend port: fewer than an address has ports
-STREAM_CONNECTIONS = 20         # HTTP/2 connections that carry the streams of the simulation
-FIRST_LISTENER_PORT = 10_000    # below the ports of the load tools
+SPARE_DESCRIPTORS = 200  # what a proxy has open besides its connections
+BACKEND_SHARE = 20_000  # connections of one proxy to one backend port: fewer than an address has ports
+STREAM_CONNECTIONS = 20  # HTTP/2 connections that carry the streams of the simulation
+FIRST_LISTENER_PORT = 10_000  # below the ports of the load tools
 
 
 def connection_counts(limit, counts=CONNECTIONS):
@@ -28,8 +29,9 @@ def connection_counts(limit, counts=CONNECTIONS):
 class Growth:
     """Measures the growth of the given products (name → command) with one worker; what it finds goes to RESULTS as it comes."""
 
-    def __init__(self, peers, ports, server, results, log, limit):
+    def __init__(self, peers, ports, server, results, log, limit, quiet_cell):
         self.peers, self.ports, self.server, self.results, self.log, self.limit = peers, ports, server, results, log, limit
+        self.quiet_cell = quiet_cell  # (target, metric) → a cell that was repeated if it was disturbed
 
     def connections(self, products, counts=CONNECTIONS):
         """Real connections through an internal hop, as far as descriptors go."""
@@ -38,7 +40,12 @@ class Growth:
         for name, command in products:
             if not self.results.has_growth("connections", name, counts[-1]):
                 target = Target(name, "tcp2", 1, self.peers, command)
-                self._hold("connections", target, counts, dict(config=lambda port, back: envoy_config.tcp_chain(port, back, 1), backends=backends))
+                self._hold(
+                    "connections",
+                    target,
+                    counts,
+                    dict(config=lambda port, back: envoy_config.tcp_chain(port, back, 1), backends=backends),
+                )
 
     def streams(self, products, counts=CONNECTIONS):
         """The rest, simulated: internal connections that begin as CONNECT streams and end at an echo, so they need no descriptor.
@@ -58,16 +65,16 @@ class Growth:
         finally:
             target.stop()
 
-    def configuration(self, products, counts=ITEMS, repetitions=3, seconds=0.5):
+    def configuration(self, products, counts=ITEMS, repetitions=3):
         """N listeners, N clusters and N internal listeners between them: time to the first answer of the last listener, memory, and
         CPU per request through it."""
         for repetition in range(repetitions):
             for count in counts:
                 for name, command in products:
                     if not self.results.has_growth("configuration", name, count, repetition):
-                        self._configuration(name, command, count, repetition, seconds)
+                        self._configuration(name, command, count, repetition)
 
-    def _configuration(self, name, command, count, repetition, seconds):
+    def _configuration(self, name, command, count, repetition):
         target = Target(name, "tcp2", 1, self.peers, command)
         result = {"ok": False, "count": count, "repetition": repetition}
         began = time.monotonic()
@@ -75,10 +82,17 @@ class Growth:
         if took is None:
             result["why"] = target.why or f"no answer within {time.monotonic() - began:.0f} s"
         else:
-            time.sleep(.2)
+            time.sleep(0.2)
             held = processes.memory(target.pids)
-            cell = cells.measure(target, "rr16", self.server, seconds, 0.1)
-            result.update(ok=cell["ok"], ready_ms=took * 1e3, rss_kb=held["rss_kb"], pss_kb=held["pss_kb"], cpu_per=cell.get("cpu_per"), foreign=cell.get("foreign"))
+            cell = self.quiet_cell(target, "rr16")
+            result.update(
+                ok=cell["ok"],
+                ready_ms=took * 1e3,
+                rss_kb=held["rss_kb"],
+                pss_kb=held["pss_kb"],
+                cpu_per=cell.get("cpu_per"),
+                foreign=cell.get("foreign"),
+            )
             target.stop()
         self.results.add_growth("configuration", name, result)
         self.log(f"growth: {count} listeners and clusters in {name}" + ("" if result["ok"] else f": FAILED {result}"))
@@ -89,8 +103,19 @@ def _start_with(target, ports, count):
 
     def text(_port, backends):
         generator = os.path.join(workspace.BENCH, "growth_config.py")
-        argv = [sys.executable, generator, "--listeners", str(count), "--clusters", str(count), "--internal",
-                "--first-port", str(FIRST_LISTENER_PORT), "--backend-port", str(backends[0])]
+        argv = [
+            sys.executable,
+            generator,
+            "--listeners",
+            str(count),
+            "--clusters",
+            str(count),
+            "--internal",
+            "--first-port",
+            str(FIRST_LISTENER_PORT),
+            "--backend-port",
+            str(backends[0]),
+        ]
         target.port = FIRST_LISTENER_PORT + count - 1
         return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 

@@ -1,4 +1,5 @@
 """Connections that are opened, proved by a message each, and then kept: what they take of memory, and what using them costs."""
+
 import json
 import os
 import subprocess
@@ -6,7 +7,7 @@ import time
 
 from . import cells, processes, workspace
 
-LEAST_MESSAGES = 20_000         # a turn over all connections is repeated until so many messages went through
+LEAST_MESSAGES = 20_000  # a turn over all connections is repeated until so many messages went through
 MOST_TURNS = 50
 
 
@@ -16,8 +17,9 @@ class Holder:
     def __init__(self, port, streams=None):
         argv = [workspace.STREAMS_TOOL, str(port), str(streams)] if streams else [workspace.LOAD_TOOL, "hold", str(port)]
         others = set(range(os.cpu_count() - 1)) or {0}
-        self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                         preexec_fn=lambda: os.sched_setaffinity(0, others))
+        self._process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: os.sched_setaffinity(0, others)
+        )
         processes.STARTED.append(self._process)
 
     def ask(self, what):
@@ -37,14 +39,14 @@ class Holder:
 def idle_memory(target, counts, idle_seconds):
     """Memory of a target with no connection, with each of COUNTS, and after all have closed; CPU while nothing happens."""
     result = {"ok": True}
-    time.sleep(.5)
+    time.sleep(0.5)
     result["idle"] = processes.memory(target.pids)
     result["idle_cpu_pct"] = _idle_cpu(target, idle_seconds)
     holder = Holder(target.port)
     try:
         for count in counts:
             answer = holder.ask(f"open {count}")
-            time.sleep(.7)
+            time.sleep(0.7)
             result[f"n{count}"] = dict(processes.memory(target.pids), errors=answer["errors"], open=answer["open"])
             if answer["errors"]:
                 result["ok"] = False
@@ -65,7 +67,7 @@ def growth(target, server, counts, streams=None):
     Yields one result per count and ends after the first that fails."""
     cells.pin(target.pids, {os.cpu_count() - 1})
     cells.pin([server.pid], set(range(os.cpu_count() - 1)) or {0})
-    time.sleep(.3)
+    time.sleep(0.3)
     idle = processes.memory(target.pids)
     holder = Holder(target.port, streams)
     try:
@@ -91,10 +93,18 @@ def _one_size(target, holder, idle, count):
         per_message.append((processes.cpu(target.pids) - before) / max(answer["ok"], 1) * 1e6)
         messages, errors, turns = messages + answer["ok"], errors + answer["errors"], turns + 1
     per_message.sort()
-    return {"ok": not errors and not opened["errors"], "count": count, "errors": errors + opened["errors"],
-            "bytes_per": (held["pss_kb"] - idle["pss_kb"]) * 1024 / count, "rss_kb": held["rss_kb"], "idle_rss_kb": idle["rss_kb"],
-            "cpu_per": per_message[len(per_message) // 2], "open_cpu_per": open_cpu / max(opened["ok"], 1) * 1e6,
-            "fds": held["fds"], "messages": messages}
+    return {
+        "ok": not errors and not opened["errors"],
+        "count": count,
+        "errors": errors + opened["errors"],
+        "bytes_per": (held["pss_kb"] - idle["pss_kb"]) * 1024 / count,
+        "rss_kb": held["rss_kb"],
+        "idle_rss_kb": idle["rss_kb"],
+        "cpu_per": per_message[len(per_message) // 2],
+        "open_cpu_per": open_cpu / max(opened["ok"], 1) * 1e6,
+        "fds": held["fds"],
+        "messages": messages,
+    }
 
 
 def _idle_cpu(target, seconds):

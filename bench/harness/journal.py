@@ -1,4 +1,5 @@
 """What a run has found so far: every figure is on disk as soon as it is known, so a run that breaks off can go on."""
+
 import json
 import os
 
@@ -42,8 +43,10 @@ class Results:
         self._append("growth", value, kind, product)
 
     def has_growth(self, kind, product, count, repetition=None):
-        return any(x["count"] == count and (repetition is None or x.get("repetition") == repetition)
-                   for x in self.data["growth"].get(kind, {}).get(product, []))
+        return any(
+            x["count"] == count and (repetition is None or x.get("repetition") == repetition)
+            for x in self.data["growth"].get(kind, {}).get(product, [])
+        )
 
     def waited(self, seconds):
         self._append("waited", seconds)

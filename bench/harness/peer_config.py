@@ -1,6 +1,9 @@
 """Configurations for HAProxy and nginx: one hop, or two sections that are joined by a unix socket."""
 
-HAPROXY_SPLICE = {"haproxy-splice": "  option splice-auto\n", "haproxy-fsplice": "  option splice-request\n  option splice-response\n"}
+HAPROXY_SPLICE = {
+    "haproxy-splice": "  option splice-auto\n",
+    "haproxy-fsplice": "  option splice-request\n  option splice-response\n",
+}
 
 
 def haproxy(kind, chain, port, backend, workers, unique):
@@ -17,7 +20,7 @@ defaults
   timeout server 1h
 {splice}frontend outer
   bind 127.0.0.1:{port}
-  default_backend {'hop' if chain else 'real'}
+  default_backend {"hop" if chain else "real"}
 backend real
   server s 127.0.0.1:{backend}
 """
@@ -43,7 +46,7 @@ worker_rlimit_nofile 20000;
 events {{ worker_connections 19500; }}
 stream {{
   proxy_timeout 1h;
-  server {{ listen 127.0.0.1:{port} backlog=4096; proxy_pass {socket if chain else f'127.0.0.1:{backend}'}; }}
+  server {{ listen 127.0.0.1:{port} backlog=4096; proxy_pass {socket if chain else f"127.0.0.1:{backend}"}; }}
 """
     if chain:
         text += f"  server {{ listen {socket} backlog=4096; proxy_pass 127.0.0.1:{backend}; }}\n"

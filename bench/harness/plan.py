@@ -1,32 +1,115 @@
 """What a run shall do, how often, and how long that takes."""
+
 import argparse
 import re
 
 from . import cells
 
+# Cells that no goal speaks of and that add nothing to the others: splicing but for bulk, and single requests over HTTP.
+NOT_WORTH_ITS_TIME = (
+    r"^haproxy-splice/",
+    r"^haproxy-fsplice/tcp1/",
+    r"^(haproxy-fsplice|relay-splice)/.*/(rr|conn)",
+    r"/http[1i]/w\d/rr1$",
+    r"/tun/w\d/(dl|rr1$)",
+)
 # What a preset sets; anything that is given on the command line beside it wins.
 # `core` names the targets whose ratios are goals: they get more rounds than those that are there for orientation.
 PRESETS = {
     "results": dict(
-        scen="tcp1,tcp2,tcp5,http1,httpi,tun", workers="1,2", metrics="bulk1,bulk8,dl8,rr1,rr16,rr64,conn", secs=0.7, warm=0.15,
-        core=r"^(underpass/tcp[125]|relay-copy/tcp1|envoy/tcp2)/", core_rounds=9, rounds=3, phases="start,mem,growth,perf",
-        hold="1000,4500", hold_reps=2, mem_only=r"^(underpass|envoy|haproxy|nginx|relay-copy)/(tcp[125]|httpi)/w1$",
-        start_reps=7, start_only=r"/(tcp2|httpi)/w1$", idle_secs=1.0, skip=r"^haproxy-f?splice/tcp1/|^relay-splice/.*/(rr|conn)|^haproxy-f?splice/.*/(rr|conn)|^haproxy-splice/|/tun/w\d/(dl|rr1$)|/http[1i]/w\d/rr1$",
-        growth="connections,streams,configuration", growth_reps=2, self_decap=True, budget=24.0),
+        scen="tcp1,tcp2,tcp5,http1,httpi,tun",
+        workers="1,2",
+        metrics="bulk1,bulk8,dl8,rr1,rr16,rr64,conn",
+        secs=0.7,
+        warm=0.15,
+        core=r"^(underpass/tcp[125]|relay-copy/tcp1|envoy/tcp2)/",
+        core_rounds=9,
+        rounds=3,
+        phases="start,mem,growth,perf",
+        hold="1000,4500",
+        hold_reps=2,
+        mem_only=r"^(underpass|envoy|haproxy|nginx|relay-copy)/(tcp[125]|httpi)/w1$",
+        start_reps=7,
+        start_only=r"/(tcp2|httpi)/w1$",
+        idle_secs=1.0,
+        skip="|".join(NOT_WORTH_ITS_TIME),
+        growth="connections,streams,configuration",
+        growth_reps=2,
+        self_decap=True,
+        budget=24.0,
+    ),
     "quick": dict(
-        scen="tcp1,tcp2,tcp5", workers="1", metrics="bulk8,rr16,conn", secs=0.5, warm=0.1, core=None, core_rounds=0, rounds=3,
-        phases="start,mem,perf", hold="1000,4500", hold_reps=1, mem_only=r"/(tcp2|tcp5)/", start_reps=3, start_only=r"/tcp2/",
-        idle_secs=0.5, skip=r"^haproxy-f?splice/", growth="", growth_reps=1, self_decap=False, budget=8.0),
+        scen="tcp1,tcp2,tcp5",
+        workers="1",
+        metrics="bulk8,rr16,conn",
+        secs=0.5,
+        warm=0.1,
+        core=None,
+        core_rounds=0,
+        rounds=3,
+        phases="start,mem,perf",
+        hold="1000,4500",
+        hold_reps=1,
+        mem_only=r"/(tcp2|tcp5)/",
+        start_reps=3,
+        start_only=r"/tcp2/",
+        idle_secs=0.5,
+        skip=r"^haproxy-f?splice/",
+        growth="",
+        growth_reps=1,
+        self_decap=False,
+        budget=8.0,
+    ),
     "full": dict(
-        scen="tcp1,tcp2,tcp5,http1,httpi,tun,tunt", workers="1,2", metrics=None, secs=1.0, warm=0.2, core=None, core_rounds=0, rounds=5,
-        phases="start,mem,growth,perf", hold="1000,4500", hold_reps=2, mem_only=None, start_reps=5, start_only=None, idle_secs=2.0, skip=None,
-        growth="connections,streams,configuration", growth_reps=3, self_decap=True, budget=0.0),
+        scen="tcp1,tcp2,tcp5,http1,httpi,tun,tunt",
+        workers="1,2",
+        metrics=None,
+        secs=1.0,
+        warm=0.2,
+        core=None,
+        core_rounds=0,
+        rounds=5,
+        phases="start,mem,growth,perf",
+        hold="1000,4500",
+        hold_reps=2,
+        mem_only=None,
+        start_reps=5,
+        start_only=None,
+        idle_secs=2.0,
+        skip=None,
+        growth="connections,streams,configuration",
+        growth_reps=3,
+        self_decap=True,
+        budget=0.0,
+    ),
     "self-test": dict(
-        scen="tcp1,tcp2,tcp5", workers="1", metrics="rr1,rr16,bulk1,conn", secs=0.3, warm=0.05, core=None, core_rounds=0, rounds=1, phases="start,mem,growth,perf",
-        hold="20,50", hold_reps=1, mem_only=r"^underpass/tcp2/", start_reps=1, start_only=r"^underpass/tcp2/", idle_secs=0.1,
-        skip=None, growth="connections,streams,configuration", growth_reps=1, self_decap=False, budget=0.0,
-        only=r"^(underpass|direct|relay-copy)/", growth_sizes="10,50", growth_items="1,3", products="underpass",
-        max_foreign=1.0, max_wait=0.0),
+        scen="tcp1,tcp2,tcp5",
+        workers="1",
+        metrics="rr1,rr16,bulk1,conn",
+        secs=0.3,
+        warm=0.05,
+        core=None,
+        core_rounds=0,
+        rounds=1,
+        phases="start,mem,growth,perf",
+        hold="20,50",
+        hold_reps=1,
+        mem_only=r"^underpass/tcp2/",
+        start_reps=1,
+        start_only=r"^underpass/tcp2/",
+        idle_secs=0.1,
+        skip=None,
+        growth="connections,streams,configuration",
+        growth_reps=1,
+        self_decap=False,
+        budget=0.0,
+        only=r"^(underpass|direct|relay-copy)/",
+        growth_sizes="10,50",
+        growth_items="1,3",
+        products="underpass",
+        max_foreign=1.0,
+        max_wait=0.0,
+    ),
 }
 SETUP_SECONDS, CELL_OVERHEAD = 6.0, 0.12
 HOLD_SECONDS, START_SECONDS = 9.0, 0.35
@@ -45,7 +128,13 @@ def explicit_arguments(parser, argv):
     bare = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     for action in parser._actions:
         if action.option_strings and action.dest != "help":
-            kind = {"action": "store_true"} if action.nargs == 0 else {"action": "append"} if action.dest == "target" else {"nargs": action.nargs}
+            kind = (
+                {"action": "store_true"}
+                if action.nargs == 0
+                else {"action": "append"}
+                if action.dest == "target"
+                else {"nargs": action.nargs}
+            )
             bare.add_argument(*action.option_strings, dest=action.dest, **kind)
     return set(vars(bare.parse_known_args(argv)[0]))
 
@@ -99,12 +188,16 @@ class Plan:
             found["mem"] = a.hold_reps * len(self.memory_targets()) * (HOLD_SECONDS + 2 * a.idle_secs - 2)
         if "growth" in self.phases:
             part = max(split(a.growth_sizes, int)) / 100_000
-            found["growth"] = sum(GROWTH_SECONDS[k] * (a.growth_reps if k == "configuration" else max(part, 0.1)) for k in split(a.growth))
+            found["growth"] = sum(
+                GROWTH_SECONDS[k] * (a.growth_reps if k == "configuration" else max(part, 0.1)) for k in split(a.growth)
+            )
         if "perf" in self.phases:
             for workers in a.workers:
                 targets = self.measured_targets(workers)
                 count = sum(len(self.group(targets, m, r)) for r in range(self.most_rounds(targets)) for m in self.metrics)
-                found[f"perf, {workers} worker(s), {count} cells"] = SETUP_SECONDS + 0.8 * len(targets) + count * (a.secs + a.warm + CELL_OVERHEAD)
+                found[f"perf, {workers} worker(s), {count} cells"] = (
+                    SETUP_SECONDS + 0.8 * len(targets) + count * (a.secs + a.warm + CELL_OVERHEAD)
+                )
         return found
 
     def describe(self):

@@ -1,11 +1,20 @@
 """Which charts a run is worth: what hops cost, how the chains compare, and how cost grows."""
+
 from . import summary, svg
 
-NAMES = {"relay-copy/tcp1": "C relay, copying, 1 hop", "relay-splice/tcp1": "C relay, splicing, 1 hop", "underpass/tcp1": "underpass, no hop", "underpass/tcp2": "underpass, chain",
-         "underpass/tcp5": "underpass, 5 hops", "envoy/tcp1": "Envoy, no hop", "envoy/tcp2": "Envoy, chain", "envoy/tcp5": "Envoy, 5 hops",
-         "haproxy/tcp2": "HAProxy, chain", "nginx/tcp2": "nginx, chain"}
-CHAINS = ("relay-copy/tcp1", "underpass/tcp2", "envoy/tcp2", "haproxy/tcp2", "nginx/tcp2")
-OWN = ("underpass/tcp1", "underpass/tcp2", "underpass/tcp5", "envoy/tcp1", "envoy/tcp2", "envoy/tcp5")
+NAMES = {
+    "relay-copy/tcp1": "C relay, copying, 1 hop",
+    "relay-splice/tcp1": "C relay, splicing, 1 hop",
+    "underpass/tcp1": "underpass, no hop",
+    "underpass/tcp2": "underpass, chain",
+    "underpass/tcp5": "underpass, 5 hops",
+    "envoy/tcp1": "Envoy, no hop",
+    "envoy/tcp2": "Envoy, chain",
+    "envoy/tcp5": "Envoy, 5 hops",
+    "haproxy/tcp2": "HAProxy, chain",
+    "nginx/tcp2": "nginx, chain",
+}
+CHAINS = ("underpass/tcp2", "envoy/tcp2", "haproxy/tcp2", "nginx/tcp2", "relay-copy/tcp1")
 
 
 def all_plots(results):
@@ -23,27 +32,56 @@ def all_plots(results):
 
 def _chains(results, found, w, suffix, count):
     for name, title, unit, metrics, key in (
-            ("cpu_per_request", "Proxy CPU per request", "µs", {"rr1": "1 connection", "rr16": "16 connections", "rr64": "64 connections"}, "cpu_per"),
-            ("cpu_per_connection", "Proxy CPU per new connection", "µs", {"conn": "connect, GET, close"}, "cpu_per"),
-            ("cpu_per_gb", "Proxy CPU per GB", "s/GB", {"bulk1": "1 stream", "bulk8": "8 streams"}, "cpu_per"),
-            ("requests_per_second", "Requests per second", "1/s", {"rr16": "16 connections", "rr64": "64 connections"}, "value"),
-            ("connections_per_second", "New connections per second", "1/s", {"conn": "connect, GET, close"}, "value"),
-            ("throughput", "Bulk throughput", "Gbit/s", {"bulk1": "1 stream", "bulk8": "8 streams"}, "value")):
+        (
+            "cpu_per_request",
+            "Proxy CPU per request",
+            "µs",
+            {"rr1": "1 connection", "rr16": "16 connections", "rr64": "64 connections"},
+            "cpu_per",
+        ),
+        ("cpu_per_connection", "Proxy CPU per new connection", "µs", {"conn": "connect, GET, close"}, "cpu_per"),
+        ("cpu_per_gb", "Proxy CPU per GB", "s/GB", {"bulk1": "1 stream", "bulk8": "8 streams"}, "cpu_per"),
+        ("requests_per_second", "Requests per second", "1/s", {"rr16": "16 connections", "rr64": "64 connections"}, "value"),
+        ("connections_per_second", "New connections per second", "1/s", {"conn": "connect, GET, close"}, "value"),
+        ("throughput", "Bulk throughput", "Gbit/s", {"bulk1": "1 stream", "bulk8": "8 streams"}, "value"),
+    ):
         present = [t for t in CHAINS if any(m in results["cells"].get(f"{t}/{w}", {}) for m in metrics)]
         groups = [m for m in metrics if any(m in results["cells"].get(f"{t}/{w}", {}) for t in present)]
         if present and groups:
             values = [[_with_range(results, f"{t}/{w}", m, key) for m in groups] for t in present]
-            found[name + suffix] = (title, svg.bars(f"{title}, {count}", f"{unit}; lines: least and most of the rounds", [metrics[m] for m in groups], [NAMES[t] for t in present], values))
+            found[name + suffix] = (
+                title,
+                svg.bars(
+                    f"{title}, {count}",
+                    f"{unit}; lines: least and most of the rounds",
+                    [metrics[m] for m in groups],
+                    [NAMES[t] for t in present],
+                    values,
+                ),
+            )
 
 
 def _hop_cost(results, found, w, suffix, count):
     groups = ["rr16", "rr64", "conn", "bulk8"]
-    series = [(p, s, f"{n}, {h} hop{'s' if h > 1 else ''}") for p, n in (("underpass", "underpass"), ("envoy", "Envoy"), ("haproxy", "HAProxy"), ("nginx", "nginx"))
-              for s, h in (("tcp2", 1), ("tcp5", 5)) if f"{p}/{s}/{w}" in results["cells"] and f"{p}/tcp1/{w}" in results["cells"]]
+    series = [
+        (p, s, f"{n}, {h} hop{'s' if h > 1 else ''}")
+        for p, n in (("underpass", "underpass"), ("envoy", "Envoy"), ("haproxy", "HAProxy"), ("nginx", "nginx"))
+        for s, h in (("tcp2", 1), ("tcp5", 5))
+        if f"{p}/{s}/{w}" in results["cells"] and f"{p}/tcp1/{w}" in results["cells"]
+    ]
     if series:
         values = [[summary.ratio(results, f"{p}/{s}/{w}", f"{p}/tcp1/{w}", m, "cpu_per") for m in groups] for p, s, _ in series]
-        found["hop_cost" + suffix] = ("What internal hops cost", svg.bars(f"CPU with internal hops / without, same product, {count}", "ratio; 1 is a free hop",
-                                      ["request, 16 conn.", "request, 64 conn.", "new connection", "GB, 8 streams"], [n for _, _, n in series], values, (1.0, "free")))
+        found["hop_cost" + suffix] = (
+            "What internal hops cost",
+            svg.bars(
+                f"CPU with internal hops / without, same product, {count}",
+                "ratio; 1 is a free hop",
+                ["request, 16 conn.", "request, 64 conn.", "new connection", "GB, 8 streams"],
+                [n for _, _, n in series],
+                values,
+                (1.0, "free"),
+            ),
+        )
 
 
 def _memory(results, found):
@@ -52,24 +90,79 @@ def _memory(results, found):
         memories = [summary.memory(results, f"{t}/w1") for t in present]
         values = [[m["bytes_per"][m["counts"][-1]] / 1024 for m in memories]]
         labels = [NAMES[t].replace("C relay, copying, 1 hop", "C relay, 1 hop") for t in present]
-        found["memory_per_connection"] = ("Memory per idle connection", svg.bars(f"User memory per idle connection, at {memories[0]['counts'][-1]:,} connections", "KB", labels, ["one worker"], values))
+        found["memory_per_connection"] = (
+            "Memory per idle connection",
+            svg.bars(
+                f"User memory per idle connection, at {memories[0]['counts'][-1]:,} connections",
+                "KB",
+                labels,
+                ["one worker"],
+                values,
+            ),
+        )
 
 
 def _growth(results, found):
-    for kind, name, x, title in (("connections", "growth_connections", "open connections through one internal hop", "connection"),
-                                 ("streams", "growth_streams", "open CONNECT streams, each through two internal hops (simulated: no descriptors)", "internal stream")):
-        for key, what, unit, factor in (("bytes_per", f"Memory per {title}", "KB", 1 / 1024), ("cpu_per", f"CPU per message, over every {title} in turn", "µs", 1)):
+    for kind, name, x, title in (
+        ("connections", "growth_connections", "open connections through one internal hop", "connection"),
+        (
+            "streams",
+            "growth_streams",
+            "open CONNECT streams, each through two internal hops (simulated: no descriptors)",
+            "internal stream",
+        ),
+    ):
+        for key, what, unit, factor in (
+            ("bytes_per", f"Memory per {title}", "KB", 1 / 1024),
+            ("cpu_per", f"CPU per message, over every {title} in turn", "µs", 1),
+        ):
             _line(results, found, f"{name}_{'memory' if key == 'bytes_per' else 'cpu'}", kind, key, what, x, unit, factor)
     x = "listeners, clusters and internal listeners, of each"
-    _line(results, found, "growth_configuration_ready", "configuration", "ready_ms", "Time to the first answer of the last listener", x, "ms (logarithmic)", 1, True)
-    _line(results, found, "growth_configuration_memory", "configuration", "rss_kb", "Resident memory by size of the configuration", x, "MB (logarithmic)", 1 / 1024, True)
-    _line(results, found, "growth_configuration_cpu", "configuration", "cpu_per", "CPU per request by size of the configuration", x, "µs", 1)
+    _line(
+        results,
+        found,
+        "growth_configuration_ready",
+        "configuration",
+        "ready_ms",
+        "Time to the first answer of the last listener",
+        x,
+        "ms (logarithmic)",
+        1,
+        True,
+    )
+    _line(
+        results,
+        found,
+        "growth_configuration_memory",
+        "configuration",
+        "rss_kb",
+        "Resident memory by size of the configuration",
+        x,
+        "MB (logarithmic)",
+        1 / 1024,
+        True,
+    )
+    _line(
+        results,
+        found,
+        "growth_configuration_cpu",
+        "configuration",
+        "cpu_per",
+        "CPU per request by size of the configuration",
+        x,
+        "µs",
+        1,
+    )
 
 
 def _line(results, found, name, kind, key, title, x_label, unit, factor, log_y=False):
     series, points = [], []
     for product in results["growth"].get(kind, {}):
-        row = [(count, size[key] * factor) for count, size in summary.growth_sizes(results, kind, product).items() if size[key] is not None]
+        row = [
+            (count, size[key] * factor)
+            for count, size in summary.growth_sizes(results, kind, product).items()
+            if size[key] is not None
+        ]
         if row:
             series.append("Envoy" if product == "envoy" else product)
             points.append(row)

@@ -1,4 +1,5 @@
 """Processes: starting and stopping them, what CPU time and memory they took, and what the rest of the machine took."""
+
 import os
 import signal
 import socket
@@ -6,7 +7,7 @@ import subprocess
 
 from . import workspace
 
-STARTED = []            # every process that this run started, so that an interrupted run leaves none behind
+STARTED = []  # every process that this run started, so that an interrupted run leaves none behind
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -27,7 +28,9 @@ def tree(pid):
 def cpu_of(pid):
     """CPU seconds (user and system) of a process, all threads; exact to the nanosecond where the kernel offers schedstat."""
     try:
-        nanoseconds = sum(int(_read(f"/proc/{pid}/task/{thread}/schedstat").split()[0]) for thread in os.listdir(f"/proc/{pid}/task"))
+        nanoseconds = sum(
+            int(_read(f"/proc/{pid}/task/{thread}/schedstat").split()[0]) for thread in os.listdir(f"/proc/{pid}/task")
+        )
         if nanoseconds:
             return nanoseconds / 1e9
     except (OSError, IndexError, ValueError):
@@ -46,8 +49,11 @@ def cpu(pids):
 def machine():
     """CPU seconds of the whole machine since it booted: busy, stolen by the hypervisor, and all."""
     fields = [int(x) for x in _read("/proc/stat").splitlines()[0].split()[1:]]
-    return {"busy": (fields[0] + fields[1] + fields[2] + fields[5] + fields[6] + fields[7]) / TICKS,
-            "steal": fields[7] / TICKS, "all": sum(fields[:8]) / TICKS}
+    return {
+        "busy": (fields[0] + fields[1] + fields[2] + fields[5] + fields[6] + fields[7]) / TICKS,
+        "steal": fields[7] / TICKS,
+        "all": sum(fields[:8]) / TICKS,
+    }
 
 
 def memory(pids):

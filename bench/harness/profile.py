@@ -1,4 +1,5 @@
 """Where a proxy's CPU goes: perf's samples of the proxy, and system calls and context switches for each unit of work."""
+
 import os
 import re
 import signal
@@ -15,7 +16,9 @@ def take(targets, runner):
         if target.kind == "direct":
             continue
         bulk = "dl8" if target.scenario in envoy_config.HTTP_SCENARIOS else "bulk8"
-        found = {metric: dict(_samples(target, metric, runner), **_counts(target, metric, runner)) for metric in (bulk, "rr64", "conn")}
+        found = {
+            metric: dict(_samples(target, metric, runner), **_counts(target, metric, runner)) for metric in (bulk, "rr64", "conn")
+        }
         runner.results.set("profile", target.name, found)
     runner.log("profiles done")
 
@@ -26,24 +29,36 @@ def _load(target, metric, runner):
 
 def _samples(target, metric, runner):
     path = os.path.join(workspace.RUN, "perf.data")
-    recorder = subprocess.Popen(["perf", "record", "-q", "-e", "cpu-clock", "-F", "999", "-o", path, "-p", ",".join(map(str, target.pids))],
-                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(.3)
+    recorder = subprocess.Popen(
+        ["perf", "record", "-q", "-e", "cpu-clock", "-F", "999", "-o", path, "-p", ",".join(map(str, target.pids))],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    time.sleep(0.3)
     cell = _load(target, metric, runner)
     recorder.send_signal(signal.SIGINT)
     recorder.wait()
-    report = subprocess.run(["perf", "report", "-i", path, "--stdio", "-g", "none", "--sort", "dso,sym", "-q"], capture_output=True, text=True).stdout
+    report = subprocess.run(
+        ["perf", "report", "-i", path, "--stdio", "-g", "none", "--sort", "dso,sym", "-q"], capture_output=True, text=True
+    ).stdout
     if os.path.exists(path):
         os.unlink(path)
-    rows = [(float(share), place, symbol) for share, place, symbol in re.findall(r"^\s+([\d.]+)%\s+(\S+)\s+\[.\]\s+(.*?)\s*$", report, re.M)]
+    rows = [
+        (float(share), place, symbol)
+        for share, place, symbol in re.findall(r"^\s+([\d.]+)%\s+(\S+)\s+\[.\]\s+(.*?)\s*$", report, re.M)
+    ]
     kernel = sum(row[0] for row in rows if "kernel" in row[1])
     return {"kernel_pct": kernel, "user_pct": sum(row[0] for row in rows) - kernel, "top": rows[:14], "ok": cell.get("ok")}
 
 
 def _counts(target, metric, runner):
-    counter = subprocess.Popen(["perf", "stat", "-x,", "-e", ",".join(COUNTED), "-p", ",".join(map(str, target.pids))],
-                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    time.sleep(.3)
+    counter = subprocess.Popen(
+        ["perf", "stat", "-x,", "-e", ",".join(COUNTED), "-p", ",".join(map(str, target.pids))],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(0.3)
     cell = _load(target, metric, runner)
     counter.send_signal(signal.SIGINT)
     said = counter.communicate()[1]

@@ -1,4 +1,5 @@
 """Runs a plan: phases in turn, rounds interleaved, every figure kept as it comes, a failure noted and passed over."""
+
 import random
 import subprocess
 import time
@@ -7,9 +8,9 @@ from . import cells, held_connections, peers as peer_finder, processes, profile,
 from .growth import Growth
 from .plan import split
 
-STEP_BACK = 1.5         # seconds to wait when others use the machine
-RETRIES = 2             # of a disturbed cell, at once
-EXTRA_ROUNDS = 2        # of a metric whose rounds stayed disturbed
+STEP_BACK = 1.5  # seconds to wait when others use the machine
+RETRIES = 2  # of a disturbed cell, at once
+EXTRA_ROUNDS = 2  # of a metric whose rounds stayed disturbed
 
 
 class Runner:
@@ -51,7 +52,7 @@ class Runner:
                 took = target.start(self.ports)
                 self.results.add_repetition("startup", target.name, took)
                 if target.alive:
-                    time.sleep(.05)
+                    time.sleep(0.05)
                     self._remember_binary(target)
                     target.stop()
         self.log("start-up done")
@@ -72,7 +73,8 @@ class Runner:
             self.log(f"memory {repetition + 1}/{self.a.hold_reps}")
 
     def growth(self):
-        growth = Growth(self.peers, self.ports, self.server, self.results, self.log, self.limit)
+        self.results.set_header("descriptors", self.limit)
+        growth = Growth(self.peers, self.ports, self.server, self.results, self.log, self.limit, self._quiet_cell)
         products = list(self.own)
         if self.peers.envoy and not self.a.products:
             products.append(("envoy", self.peers.envoy_command()))
@@ -83,7 +85,7 @@ class Runner:
         if "streams" in kinds:
             growth.streams(products, sizes)
         if "configuration" in kinds:
-            growth.configuration(products, items, self.a.growth_reps, self.a.secs)
+            growth.configuration(products, items, self.a.growth_reps)
 
     # ------------------------------------------------------------------ rounds
     def rounds(self, workers, worker_counts_left):
@@ -103,21 +105,31 @@ class Runner:
         if self.a.profile:
             profile.take(targets, self)
         for target in targets:
+            self._compare_bytes(target, "after the rounds")
             target.stop()
 
     def _bring_up(self, workers):
         up = []
         for target in self.plan.measured_targets(workers):
-            why = target.why if target.start(self.ports) is None else cells.preflight(target)
-            if why:
-                self.results.set("failed", target.name, why)
-                self.log("FAILED", target.name, why)
+            if target.start(self.ports) is None:
+                self._failed(target, target.why)
+            elif self._compare_bytes(target, "before the rounds"):
+                up.append(target)
+                self._remember_binary(target)
+            else:
                 target.stop()
-                continue
-            up.append(target)
-            self._remember_binary(target)
         self.log(f"workers={workers}: {len(up)} targets up, each byte through them compared")
         return up
+
+    def _compare_bytes(self, target, when):
+        why = cells.preflight(target)
+        if why:
+            self._failed(target, f"{when}: {why}")
+        return why is None
+
+    def _failed(self, target, why):
+        self.results.set("failed", target.name, why)
+        self.log("FAILED", target.name, why)
 
     def _deadline(self, worker_counts_left):
         if not self.a.budget:
@@ -131,7 +143,12 @@ class Runner:
                 cell = self._quiet_cell(target, metric)
                 self.results.add_cell(target.name, metric, number, cell)
                 if not cell.get("ok"):
-                    self.log("BAD", target.name, metric, {k: v for k, v in cell.items() if k[:2] == "e_" or k in ("why", "errors", "total")})
+                    self.log(
+                        "BAD",
+                        target.name,
+                        metric,
+                        {k: v for k, v in cell.items() if k[:2] == "e_" or k in ("why", "errors", "total")},
+                    )
 
     def _quiet_cell(self, target, metric):
         """A cell; measured again while others use too much of the machine, as long as there is time to wait for them."""
@@ -142,7 +159,11 @@ class Runner:
                 if target.start(self.ports) is None:
                     return {"ok": False, "why": "it ended, and did not start again"}
             cell = cells.measure(target, metric, self.server, self.a.secs, self.a.warm, self.a.pin, self.a.full)
-            if cell.get("foreign", 0) <= self.a.max_foreign or attempt == RETRIES or self.results.data["waited"] >= self.a.max_wait:
+            if (
+                cell.get("foreign", 0) <= self.a.max_foreign
+                or attempt == RETRIES
+                or self.results.data["waited"] >= self.a.max_wait
+            ):
                 break
             self.results.waited(STEP_BACK + self.a.secs)
             time.sleep(STEP_BACK)

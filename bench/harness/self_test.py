@@ -1,4 +1,5 @@
 """Says whether a short run went as it should: CI's way to see that the harness works."""
+
 import os
 import xml.etree.ElementTree as xml
 
@@ -20,11 +21,15 @@ def problems(results):
     found = [f"nothing was found about {kind}" for kind in NEEDED if not results[kind]]
     found += [f"{name} failed: {why}" for name, why in results["failed"].items()]
     for name, metrics in results["cells"].items():
-        found += [f"{name} {metric}: {cell}" for metric, rounds in metrics.items() for cell in rounds.values() if not cell.get("ok")]
+        found += [
+            f"{name} {metric}: {cell}" for metric, rounds in metrics.items() for cell in rounds.values() if not cell.get("ok")
+        ]
     found += [f"memory of {name}: {entry}" for name, entries in results["mem"].items() for entry in entries if not entry["ok"]]
     found += [f"{name} did not start" for name, tries in results["startup"].items() if None in tries]
     for kind, products in results["growth"].items():
-        found += [f"growth of {kind} in {name}: {entry}" for name, entries in products.items() for entry in entries if not entry["ok"]]
+        found += [
+            f"growth of {kind} in {name}: {entry}" for name, entries in products.items() for entry in entries if not entry["ok"]
+        ]
     if not any(goal.figure is not None for goal in goals.all_goals(results)):
         found.append("no goal has a figure")
     return found

@@ -1,7 +1,8 @@
 """Medians of cells, and ratios between targets that are paired by round: the same load, the same minute."""
+
 import statistics
 
-QUIET_ENOUGH = 2        # with so many undisturbed rounds the disturbed ones do not count
+QUIET_ENOUGH = 2  # with so many undisturbed rounds the disturbed ones do not count
 
 
 def median(values):
@@ -25,8 +26,11 @@ def ratio(results, target, other, metric, key="value"):
 def spread(results, target, other, metric, key="value"):
     """The same, with the smallest and the largest ratio of a round and how many rounds there were."""
     ours, theirs = good_rounds(results, target, metric), good_rounds(results, other, metric)
-    values = [ours[number][key] / theirs[number][key] for number in ours
-              if number in theirs and theirs[number].get(key) and ours[number].get(key) is not None]
+    values = [
+        ours[number][key] / theirs[number][key]
+        for number in ours
+        if number in theirs and theirs[number].get(key) and ours[number].get(key) is not None
+    ]
     return {"median": median(values), "min": min(values, default=None), "max": max(values, default=None), "rounds": len(values)}
 
 
@@ -52,18 +56,31 @@ def _one(results, target, metric):
     _, scenario, workers = target.split("/")
     envoy, direct = f"envoy/{scenario}/{workers}", f"direct/-/{workers}"
     values = [cell["value"] for cell in good.values()]
-    entry = {"n": len(good), "bad": bad, "rounds": len(every), "noisy": sum(bool(cell.get("noisy")) for cell in every.values()),
-             "tries": sum(cell.get("tries", 1) for cell in every.values()), "min": min(values), "max": max(values)}
+    entry = {
+        "n": len(good),
+        "bad": bad,
+        "rounds": len(every),
+        "noisy": sum(bool(cell.get("noisy")) for cell in every.values()),
+        "tries": sum(cell.get("tries", 1) for cell in every.values()),
+        "min": min(values),
+        "max": max(values),
+    }
     for key in ("value", "cpu_per", "dcpu_per", "sys_per", "p50", "p90", "p99", "p999", "foreign", "steal", "idle"):
         middle = median([cell.get(key) for cell in good.values()])
         if middle is not None:
             entry[key] = middle
-    entry.update(vs_direct=ratio(results, target, direct, metric), vs_envoy=ratio(results, target, envoy, metric),
-                 cpu_vs_envoy=ratio(results, target, envoy, metric, "cpu_per"))
+    entry.update(
+        vs_direct=ratio(results, target, direct, metric),
+        vs_envoy=ratio(results, target, envoy, metric),
+        cpu_vs_envoy=ratio(results, target, envoy, metric, "cpu_per"),
+    )
     single = own_single_hop(target)
     if single:
-        entry.update(vs_own=ratio(results, target, single, metric), cpu_vs_own=ratio(results, target, single, metric, "cpu_per"),
-                     p99_vs_own=ratio(results, target, single, metric, "p99"))
+        entry.update(
+            vs_own=ratio(results, target, single, metric),
+            cpu_vs_own=ratio(results, target, single, metric, "cpu_per"),
+            p99_vs_own=ratio(results, target, single, metric, "p99"),
+        )
     return entry
 
 
@@ -85,15 +102,23 @@ def memory(results, target):
     def per(entry, count, base=None, less=0):
         return (entry[f"n{count}"]["pss_kb"] - (base or entry["idle"])["pss_kb"]) * 1024 / (count - less)
 
-    return {"good": len(good), "repetitions": len(results["mem"][target]), "counts": counts,
-            "idle_rss_mb": median([e["idle"]["rss_kb"] / 1024 for e in good]), "idle_pss_mb": median([e["idle"]["pss_kb"] / 1024 for e in good]),
-            "rss_mb": {c: median([e[f"n{c}"]["rss_kb"] / 1024 for e in good]) for c in counts},
-            "bytes_per": {c: median([per(e, c) for e in good]) for c in counts},
-            "marginal": median([per(e, many, e[f"n{few}"], few) for e in good]) if many > few else median([per(e, many) for e in good]),
-            "fds_per": median([(e[f"n{many}"]["fds"] - e["idle"]["fds"]) / many for e in good]),
-            "slab_per": median([(e[f"n{many}"]["slab_kb"] - e["idle"]["slab_kb"]) * 1024 / many for e in good]),
-            "after_mb": median([e["after"]["rss_kb"] / 1024 for e in good]),
-            "idle_cpu_pct": median([e["idle_cpu_pct"] for e in good]), "held_cpu_pct": median([e["held_cpu_pct"] for e in good])}
+    return {
+        "good": len(good),
+        "repetitions": len(results["mem"][target]),
+        "counts": counts,
+        "idle_rss_mb": median([e["idle"]["rss_kb"] / 1024 for e in good]),
+        "idle_pss_mb": median([e["idle"]["pss_kb"] / 1024 for e in good]),
+        "rss_mb": {c: median([e[f"n{c}"]["rss_kb"] / 1024 for e in good]) for c in counts},
+        "bytes_per": {c: median([per(e, c) for e in good]) for c in counts},
+        "marginal": median([per(e, many, e[f"n{few}"], few) for e in good])
+        if many > few
+        else median([per(e, many) for e in good]),
+        "fds_per": median([(e[f"n{many}"]["fds"] - e["idle"]["fds"]) / many for e in good]),
+        "slab_per": median([(e[f"n{many}"]["slab_kb"] - e["idle"]["slab_kb"]) * 1024 / many for e in good]),
+        "after_mb": median([e["after"]["rss_kb"] / 1024 for e in good]),
+        "idle_cpu_pct": median([e["idle_cpu_pct"] for e in good]),
+        "held_cpu_pct": median([e["held_cpu_pct"] for e in good]),
+    }
 
 
 def start_ms(results, target):

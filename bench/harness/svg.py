@@ -1,4 +1,5 @@
 """Charts as SVG, without a library: grouped bars and lines, legible on a light and on a dark page."""
+
 import math
 from xml.sax.saxutils import escape
 
@@ -96,7 +97,7 @@ class _Linear:
 class _Logarithmic:
     def __init__(self, least, most):
         self.low, self.high = math.floor(math.log10(least)), max(math.ceil(math.log10(most)), math.floor(math.log10(least)) + 1)
-        self.ticks = [10 ** e for e in range(self.low, self.high + 1)]
+        self.ticks = [10**e for e in range(self.low, self.high + 1)]
 
     def y(self, value):
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (math.log10(value) - self.low) / (self.high - self.low)
@@ -104,13 +105,18 @@ class _Logarithmic:
 
 class _Chart:
     def __init__(self, title, unit, series, description):
-        self._parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img">',
-                       f"<title>{escape(title)}</title><desc>{escape(description)}</desc><style>{STYLE}</style>",
-                       f'<rect class="page" width="{WIDTH}" height="{HEIGHT}"/>', f'<text class="title" x="{LEFT}" y="26">{escape(title)}</text>',
-                       f'<text x="{LEFT}" y="48">{escape(unit)}</text>']
+        self._parts = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img">',
+            f"<title>{escape(title)}</title><desc>{escape(description)}</desc><style>{STYLE}</style>",
+            f'<rect class="page" width="{WIDTH}" height="{HEIGHT}"/>',
+            f'<text class="title" x="{LEFT}" y="26">{escape(title)}</text>',
+            f'<text x="{LEFT}" y="48">{escape(unit)}</text>',
+        ]
         at = LEFT
         for s, name in enumerate(series):
-            self.add(f'<rect class="bar s{s % SERIES}" x="{at:.0f}" y="{HEIGHT - 25}" width="12" height="12"/><text x="{at + 17:.0f}" y="{HEIGHT - 14}">{escape(name)}</text>')
+            self.add(
+                f'<rect class="bar s{s % SERIES}" x="{at:.0f}" y="{HEIGHT - 25}" width="12" height="12"/><text x="{at + 17:.0f}" y="{HEIGHT - 14}">{escape(name)}</text>'
+            )
             at += 36 + 7.3 * len(name)
 
     def add(self, part):
@@ -119,9 +125,13 @@ class _Chart:
     def y_axis(self, scale):
         for tick in scale.ticks:
             y = scale.y(tick)
-            self.add(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/><text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{short(tick)}</text>')
-        self.add(f'<line class="axis" x1="{LEFT}" x2="{LEFT}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-                 f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM}"/>')
+            self.add(
+                f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/><text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{short(tick)}</text>'
+            )
+        self.add(
+            f'<line class="axis" x1="{LEFT}" x2="{LEFT}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
+            f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM}"/>'
+        )
 
     def x_label(self, x, label, tick=False):
         if tick:
@@ -131,7 +141,9 @@ class _Chart:
     def bar(self, s, x, width, scale, value):
         middle, least, most = value if isinstance(value, tuple) else (value, None, None)
         y, centre = scale.y(middle), x + width / 2
-        self.add(f'<rect class="bar s{s % SERIES}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{HEIGHT - BOTTOM - y:.1f}"/>')
+        self.add(
+            f'<rect class="bar s{s % SERIES}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{HEIGHT - BOTTOM - y:.1f}"/>'
+        )
         above = y
         if least is not None:
             above = scale.y(most)
@@ -139,7 +151,9 @@ class _Chart:
         self.add(f'<text class="value" x="{centre:.1f}" y="{above - 4:.1f}" text-anchor="middle">{short(middle)}</text>')
 
     def goal_line(self, y, text):
-        self.add(f'<line class="goal" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/><text class="goaltext" x="{WIDTH - RIGHT}" y="{y - 5:.1f}" text-anchor="end">{escape(text)}</text>')
+        self.add(
+            f'<line class="goal" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/><text class="goaltext" x="{WIDTH - RIGHT}" y="{y - 5:.1f}" text-anchor="end">{escape(text)}</text>'
+        )
 
     def text(self):
         return "\n".join(self._parts + ["</svg>"]) + "\n"

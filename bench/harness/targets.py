@@ -1,4 +1,5 @@
 """A target: one proxy in one scenario with one number of workers, and how it is started and stopped."""
+
 import os
 import shlex
 import socket
@@ -6,7 +7,7 @@ import time
 
 from . import envoy_config, peer_config, processes, workspace
 
-READY_WITHIN = 60.0             # seconds: Envoy takes its time over a thousand listeners
+READY_WITHIN = 60.0  # seconds: Envoy takes its time over a thousand listeners
 BUILT_IN = ("direct", "envoy", "nginx", "haproxy", "relay")
 
 
@@ -16,7 +17,9 @@ class Target:
     def __init__(self, kind, scenario, workers, peers, command=None, both_ends=False):
         self.kind, self.scenario, self.workers, self.peers = kind, scenario, workers, peers
         self.command, self.both_ends = command, both_ends
-        self.name = "direct/-/w%d" % workers if kind == "direct" else f"{kind}{'+both' if both_ends else ''}/{scenario}/w{workers}"
+        self.name = (
+            "direct/-/w%d" % workers if kind == "direct" else f"{kind}{'+both' if both_ends else ''}/{scenario}/w{workers}"
+        )
         self.process = self.decap = None
         self.pids, self.decap_pids = [], []
         self.alive, self.why, self.port, self.argv = False, "", None, []
@@ -65,7 +68,7 @@ class Target:
                 socket.create_connection(("127.0.0.1", port), 1).close()
                 break
             except OSError:
-                time.sleep(.02)
+                time.sleep(0.02)
         return port
 
     def _argv(self, folder, config, backends, decap_port):
@@ -83,7 +86,9 @@ class Target:
             _write(path, peer_config.nginx(chain, self.port, backends[0], self.workers, folder, self.peers.nginx_module))
             return [self.peers.nginx, "-p", folder, "-c", path]
         path = os.path.join(folder, "envoy.yaml")
-        _write(path, config(self.port, backends) if config else envoy_config.scenario(self.scenario, self.port, backends, decap_port))
+        _write(
+            path, config(self.port, backends) if config else envoy_config.scenario(self.scenario, self.port, backends, decap_port)
+        )
         return self._fill(self.command, path)
 
     def _fill(self, command, path):
@@ -96,12 +101,12 @@ class Target:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
             except OSError:
-                time.sleep(.001)
+                time.sleep(0.001)
                 continue
             if self.scenario == "streams" or processes.get_once(self.port):
                 self.alive = True
                 return
-            time.sleep(.002)
+            time.sleep(0.002)
 
 
 def catalogue(peers, scenarios, workers, own, both_ends=False):

@@ -1,4 +1,5 @@
 """The place where a run happens: its folder, its network namespace, its descriptors and the load tools in C."""
+
 import os
 import resource
 import shutil
@@ -12,7 +13,7 @@ RUN = os.environ.get("BENCH_DIR") or os.path.join(tempfile.gettempdir(), "underp
 LOAD_TOOL, STREAMS_TOOL = os.path.join(RUN, "lt"), os.path.join(RUN, "streams")
 
 BACKEND_PORT, BACKEND_PORTS, FIRST_PORT, LAST_PORT = 21000, 100, 21100, 21999
-INSIDE = "BENCH_NS"     # set in a process that runs in a namespace of its own
+INSIDE = "BENCH_NS"  # set in a process that runs in a namespace of its own
 
 SYSCTLS = (("ip_local_port_range", "22000 65000"), ("tcp_tw_reuse", "1"), ("tcp_max_tw_buckets", "400000"))
 
@@ -30,8 +31,10 @@ def enter_namespace(arguments):
         if possible:
             os.environ[INSIDE] = "1"
             os.execvp(unshare[0], unshare + [sys.executable] + arguments)
-    print("no network namespace here (needs root, util-linux and iproute2): the ports 21000-21999 of this machine are used",
-          file=sys.stderr)
+    print(
+        "no network namespace here (needs root, util-linux and iproute2): the ports 21000-21999 of this machine are used",
+        file=sys.stderr,
+    )
 
 
 def prepare_network(congestion_control=None):

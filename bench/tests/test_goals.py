@@ -39,7 +39,9 @@ class Reaching(unittest.TestCase):
 
     def test_the_relay_is_compared_with_its_one_hop(self):
         self.assertTrue(goal_named(self.found, "minimal C relay, one hop: no internal hop: CPU per request, 16").reached)
-        self.assertAlmostEqual(goal_named(self.found, "minimal C relay, one hop: one internal hop: CPU per request, 16").figure, 1.03)
+        self.assertAlmostEqual(
+            goal_named(self.found, "minimal C relay, one hop: one internal hop: CPU per request, 16").figure, 1.03
+        )
 
     def test_what_was_not_measured_is_neither(self):
         self.assertIsNone(goal_named(self.found, "Envoy's chain: CPU per new connection").reached)
@@ -75,15 +77,33 @@ class Footprint(unittest.TestCase):
 class Growing(unittest.TestCase):
     def test_flat_is_compared_from_a_thousand_on(self):
         found = sample.results()
-        found["growth"] = {"streams": {"underpass": [
-            {"ok": True, "count": count, "bytes_per": size, "cpu_per": cpu} for count, size, cpu in ((100, 9000, 5), (1000, 2000, 5), (100_000, 2100, 10))]}}
+        found["growth"] = {
+            "streams": {
+                "underpass": [
+                    {"ok": True, "count": count, "bytes_per": size, "cpu_per": cpu}
+                    for count, size, cpu in ((100, 9000, 5), (1000, 2000, 5), (100_000, 2100, 10))
+                ]
+            }
+        }
         self.assertAlmostEqual(goal_named(found, "memory per internal connection (simulated): 100,000 / 1,000").figure, 1.05)
         self.assertFalse(goal_named(found, "CPU per message over each internal connection").reached)
 
     def test_the_last_decade_of_a_configuration_costs_what_the_one_before_did(self):
         found = sample.results()
-        found["growth"] = {"configuration": {"underpass": [
-            {"ok": True, "count": count, "ready_ms": 5 + count * 0.1, "rss_kb": 6000 + count * (20 if count < 1000 else 40), "cpu_per": 10} for count in (1, 10, 100, 1000)]}}
+        found["growth"] = {
+            "configuration": {
+                "underpass": [
+                    {
+                        "ok": True,
+                        "count": count,
+                        "ready_ms": 5 + count * 0.1,
+                        "rss_kb": 6000 + count * (20 if count < 1000 else 40),
+                        "cpu_per": 10,
+                    }
+                    for count in (1, 10, 100, 1000)
+                ]
+            }
+        }
         self.assertTrue(goal_named(found, "ms to ready for one more listener").reached)
         self.assertFalse(goal_named(found, "memory for one more listener").reached)
         self.assertTrue(goal_named(found, "CPU per request, by listeners").reached)

@@ -48,7 +48,9 @@ class Planning(unittest.TestCase):
         installed = everything_installed()
         installed.envoy = installed.nginx = None
         names = {t.kind for t in self.plan_of(arguments("--preset", "results"), installed).targets}
-        self.assertEqual(names, {"direct", "relay-copy", "relay-splice", "haproxy", "haproxy-splice", "haproxy-fsplice", "underpass"})
+        self.assertEqual(
+            names, {"direct", "relay-copy", "relay-splice", "haproxy", "haproxy-splice", "haproxy-fsplice", "underpass"}
+        )
         self.assertEqual(set(installed.missing()), {"envoy", "nginx"})
 
     def test_connections_go_as_far_as_descriptors(self):
@@ -71,7 +73,7 @@ class Keeping(unittest.TestCase):
             first.add_growth("streams", "a", {"ok": True, "count": 100})
             first.close()
             with open(first.journal, "a") as file:
-                file.write('["cells", ["a/tcp1/w1", "rr1", "1"], {"ok"')      # the machine stops here
+                file.write('["cells", ["a/tcp1/w1", "rr1", "1"], {"ok"')  # the machine stops here
             second = journal.Results(path, {"command": "y"}, resume=True)
             self.assertTrue(second.has_cell("a/tcp1/w1", "rr1", 0))
             self.assertFalse(second.has_cell("a/tcp1/w1", "rr1", 1))
@@ -79,7 +81,9 @@ class Keeping(unittest.TestCase):
             second.add_cell("a/tcp1/w1", "rr1", 1, {"ok": True, "value": 2})
             second.finish()
             found = journal.load(path)
-            self.assertEqual((found["command"], len(found["cells"]["a/tcp1/w1"]["rr1"]), len(found["mem"]["a/tcp1/w1"])), ("x", 2, 1))
+            self.assertEqual(
+                (found["command"], len(found["cells"]["a/tcp1/w1"]["rr1"]), len(found["mem"]["a/tcp1/w1"])), ("x", 2, 1)
+            )
             self.assertFalse(os.path.exists(second.journal))
 
     def test_the_written_command_names_no_folder_of_this_machine(self):
@@ -89,8 +93,12 @@ class Keeping(unittest.TestCase):
 
 class Drawing(unittest.TestCase):
     def test_charts_are_well_formed_whatever_is_missing(self):
-        for text in (svg.bars("a & b", "µs", ["<x>", "y"], ["one", "two"], [[1.0, None], [(2, 1, 3), 0]], (1.5, "goal")),
-                     svg.lines("t", "x", "KB", ["a", "b"], [[(1, 5.0), (1000, 7.0)], []]), svg.lines("t", "x", "ms", ["a"], [[(10, 3)]], log_y=True), svg.lines("t", "x", "ms", [], [])):
+        for text in (
+            svg.bars("a & b", "µs", ["<x>", "y"], ["one", "two"], [[1.0, None], [(2, 1, 3), 0]], (1.5, "goal")),
+            svg.lines("t", "x", "KB", ["a", "b"], [[(1, 5.0), (1000, 7.0)], []]),
+            svg.lines("t", "x", "ms", ["a"], [[(10, 3)]], log_y=True),
+            svg.lines("t", "x", "ms", [], []),
+        ):
             xml.fromstring(text)
 
     def test_a_report_says_machine_command_and_goals(self):

@@ -10,7 +10,9 @@ class Ratios(unittest.TestCase):
         # The machine is twice as slow in the second round; every round says 2 all the same.
         sample.put(found, "ours/tcp2/w1", "rr16", sample.cell(200, 5), sample.cell(100, 10), sample.cell(220, 5))
         sample.put(found, "envoy/tcp2/w1", "rr16", sample.cell(100, 10), sample.cell(50, 20), sample.cell(110, 10))
-        self.assertEqual(summary.spread(found, "ours/tcp2/w1", "envoy/tcp2/w1", "rr16"), {"median": 2.0, "min": 2.0, "max": 2.0, "rounds": 3})
+        self.assertEqual(
+            summary.spread(found, "ours/tcp2/w1", "envoy/tcp2/w1", "rr16"), {"median": 2.0, "min": 2.0, "max": 2.0, "rounds": 3}
+        )
         self.assertEqual(summary.ratio(found, "ours/tcp2/w1", "envoy/tcp2/w1", "rr16", "cpu_per"), 0.5)
 
     def test_a_failed_cell_takes_its_partner_out(self):
