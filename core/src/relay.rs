@@ -29,18 +29,26 @@
 //! A direction holds a buffer only while bytes are in it, from 4 to 256 KiB following the traffic and within the limit
 //! of the side that it writes to. Reading stops while the buffer at hand is full; the kernel or the user-space socket
 //! then holds the sender back.
+//!
+//! Bulk between two kernel sockets is not copied at all: when large pieces keep coming, they pass through a pipe
+//! (`splice(2)`), which is lent like a buffer and within the same limit; when they get small, copying goes on
+//! ([`SpliceOptions`]). Bytes in a pipe are bytes that wait: they go before an end, and are lost with a side that fails.
+//! What comes behind them is not read until they are gone.
 
 mod accounting;
 mod direction;
 mod future;
 mod options;
 mod parking;
+mod pipe_pool;
 mod pool;
+mod splice;
 
 pub use accounting::{Accounting, RelayCounts};
 pub use future::Relay;
 pub use options::RelayOptions;
 pub use pool::BufferPool;
+pub use splice::SpliceOptions;
 
 use std::io;
 use std::rc::Rc;

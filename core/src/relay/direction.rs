@@ -8,6 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use super::pool::{BufferPool, BufferSize};
+use super::splice::Splicer;
 use super::{Accounting, Operation, Side};
 use crate::io::BoxIo;
 
@@ -20,7 +21,7 @@ const HAND_OVER_FROM: usize = 16 * 1024;
 /// beside bulk waited longer.
 const TURN: usize = 256 * 1024;
 
-/// The state of one direction. It holds a buffer only while bytes are in it.
+/// The state of one direction. It holds a buffer or a pipe only while bytes are in it.
 #[derive(Debug)]
 pub(super) struct Direction {
     /// Whose bytes these are.
@@ -33,7 +34,9 @@ pub(super) struct Direction {
     written: usize,
     /// The size of the next buffer, which follows the traffic.
     size: BufferSize,
-    /// How many bytes may wait in a buffer.
+    /// What passes through a pipe. It holds bytes only while `chunk` and `buffer` do not.
+    splicer: Splicer,
+    /// How many bytes may wait in a buffer or a pipe.
     limit: usize,
     paused: bool,
     unflushed: bool,
@@ -78,6 +81,7 @@ impl Direction {
             buffer: BytesMut::new(),
             written: 0,
             size: BufferSize::SMALLEST,
+            splicer: Splicer::default(),
             limit: limit.max(1),
             paused: false,
             unflushed: false,
@@ -88,7 +92,7 @@ impl Direction {
 
     /// Whether bytes wait to be written.
     pub(super) fn has_pending(&self) -> bool {
-        !self.chunk.is_empty() || self.written < self.buffer.len()
+        !self.chunk.is_empty() || self.written < self.buffer.len() || self.splicer.held() > 0
     }
 
     /// Whether the end of stream of the source was read.
@@ -193,8 +197,13 @@ impl Direction {
         Poll::Pending
     }
 
-    /// Gives its buffer back: nobody needs the bytes in it any more, or there are none.
+    /// Gives its buffer and its pipe back: nobody needs the bytes in them any more, or there are none.
     pub(super) fn release(&mut self, pool: &BufferPool) {
+        self.splicer.release(pool);
+        self.release_buffer(pool);
+    }
+
+    fn release_buffer(&mut self, pool: &BufferPool) {
         self.written = 0;
         if self.buffer.capacity() > 0 {
             pool.give(std::mem::take(&mut self.buffer));
@@ -226,6 +235,12 @@ impl Direction {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, sink: &mut BoxIo) -> Poll<io::Result<usize>> {
+        if self.splicer.held() > 0 {
+            if let Some(spliced) = ready!(self.splicer.poll_out(cx, sink)) {
+                return Poll::Ready(spliced);
+            }
+            self.chunk = self.splicer.take_back()?.into();
+        }
         if self.chunk.is_empty() && self.should_hand_over() && sink.takes_bytes() {
             self.chunk = std::mem::take(&mut self.buffer).freeze();
         }
@@ -246,7 +261,7 @@ impl Direction {
 
     /// Whether more can be read while the sink is blocked.
     fn has_room(&self, around: &Surroundings<'_>) -> bool {
-        // A source that lends bytes keeps them as well as we would.
+        // A source that lends bytes keeps them as well as we would. What comes behind bytes in a pipe has to wait.
         !around.source.lends_bytes() && self.buffer.capacity() > 0 && self.room() > 0
     }
 
@@ -259,6 +274,12 @@ impl Direction {
             self.chunk = ready!(around.source.poll_read_bytes(cx, self.limit))?;
             return Poll::Ready(Ok(self.chunk.len()));
         }
+        if !self.has_pending() && self.splicer.is_due(around, self.limit) {
+            self.release_buffer(around.pool);
+            if let Some(spliced) = ready!(self.splicer.poll_in(cx, around, self.limit)) {
+                return Poll::Ready(spliced);
+            }
+        }
         if !self.has_pending() && self.buffer.capacity() < self.size.bytes() {
             self.release(around.pool);
             self.buffer = around.pool.take(self.size);
@@ -269,6 +290,7 @@ impl Direction {
         let n = ready!(pin!(around.source.read_buf(&mut target)).poll(cx))?;
         if fresh {
             self.adapt_size(n, room);
+            self.splicer.note_copied(n, around.pool);
         }
         Poll::Ready(Ok(n))
     }

@@ -1,10 +1,13 @@
-//! Buffers that relays of one worker lend each other.
+//! What relays of one worker lend each other: buffers, and pipes.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
 use bytes::BytesMut;
+
+use super::SpliceOptions;
+use super::pipe_pool::{Pipe, PipePool};
 
 /// The smallest buffer, which serves requests and key presses.
 const SMALLEST: usize = 4 * 1024;
@@ -45,40 +48,75 @@ impl BufferSize {
     }
 }
 
-/// A place that relays take buffers from and give them back to, so that steady traffic allocates nothing and idle
-/// connections hold nothing.
+/// A place that relays take buffers and pipes from and give them back to, so that steady traffic allocates nothing and
+/// idle connections hold nothing.
 ///
-/// One for each worker; a clone is a handle to the same pool. The default is no pool: buffers are allocated and freed.
+/// One for each worker; a clone is a handle to the same pool. The default is no pool: buffers are allocated and freed, and
+/// there are no pipes.
 #[derive(Clone, Default)]
-pub struct BufferPool(Option<Rc<RefCell<Shelves>>>);
+pub struct BufferPool(Option<Rc<Store>>);
 
-/// Buffers by size. A stack each: the one used last is warm in the cache.
+#[derive(Default)]
+struct Store {
+    shelves: RefCell<Shelves>,
+    splice: Option<SpliceOptions>,
+}
+
+/// Buffers by size, a stack each (the one used last is warm in the cache), and pipes.
 #[derive(Default)]
 struct Shelves {
     by_size: [Vec<BytesMut>; SIZES as usize],
     kept: usize,
+    pipes: PipePool,
 }
 
 impl BufferPool {
-    /// A pool of its own.
+    /// A pool of its own, whose relays splice bulk.
     pub fn new() -> Self {
-        Self(Some(Rc::default()))
+        Self::with_splice(Some(SpliceOptions::default()))
+    }
+
+    /// A pool of its own, whose relays splice as `splice` says, or never without it.
+    pub fn with_splice(splice: Option<SpliceOptions>) -> Self {
+        Self(Some(Rc::new(Store { shelves: RefCell::default(), splice })))
+    }
+
+    /// When to splice, where there are pipes.
+    pub(super) fn splice_options(&self) -> Option<SpliceOptions> {
+        self.0.as_ref()?.splice
     }
 
     /// How many bytes of memory it keeps for later.
     pub fn kept(&self) -> usize {
-        self.0.as_ref().map_or(0, |shelves| shelves.borrow().kept)
+        self.0.as_ref().map_or(0, |store| store.shelves.borrow().kept)
     }
 
     pub(super) fn take(&self, size: BufferSize) -> BytesMut {
-        let kept = self.0.as_ref().and_then(|shelves| shelves.borrow_mut().take(size));
+        let kept = self.0.as_ref().and_then(|store| store.shelves.borrow_mut().take(size));
         kept.unwrap_or_else(|| BytesMut::with_capacity(size.bytes()))
     }
 
     pub(super) fn give(&self, buffer: BytesMut) {
-        if let Some(shelves) = &self.0 {
-            shelves.borrow_mut().give(buffer);
+        if let Some(store) = &self.0 {
+            store.shelves.borrow_mut().give(buffer);
         }
+    }
+
+    /// A pipe of `size` bytes, at least `least`. None if there is none to be had.
+    pub(super) fn take_pipe(&self, size: usize, least: usize) -> Option<Box<Pipe>> {
+        self.0.as_ref()?.shelves.borrow_mut().pipes.take(size, least)
+    }
+
+    pub(super) fn give_pipe(&self, pipe: Box<Pipe>) {
+        if let Some(store) = &self.0 {
+            store.shelves.borrow_mut().pipes.give(pipe);
+        }
+    }
+
+    /// How many pipes it keeps for later, and how many are lent.
+    #[cfg(test)]
+    pub(super) fn pipes(&self) -> (usize, usize) {
+        self.0.as_ref().map_or((0, 0), |store| store.shelves.borrow().pipes.counts())
     }
 }
 

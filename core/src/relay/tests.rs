@@ -3,6 +3,7 @@
 mod endings;
 mod fusion;
 mod limits;
+mod splicing;
 mod transfer;
 
 use std::cell::{Cell, RefCell};
@@ -32,6 +33,17 @@ async fn tcp() -> Wire {
 fn user_space(buffer_size: usize) -> Wire {
     let (far, near) = pair(PairOptions::new(Address::internal("inner", "")).with_buffer_size(buffer_size));
     Wire { far: Box::new(far), near: Box::new(near) }
+}
+
+/// Splices every byte that it can, through pipes of this size.
+fn all_spliced(pipe_size: usize) -> RelayOptions {
+    let splice = SpliceOptions { large_piece: 1, after_pieces: 0, small_piece: 0, pipe_size };
+    RelayOptions { pool: BufferPool::with_splice(Some(splice)), ..RelayOptions::default() }
+}
+
+/// One that never splices, and one that always does.
+fn copied_and_spliced() -> [RelayOptions; 2] {
+    [RelayOptions::default(), all_spliced(1024 * 1024)]
 }
 
 /// Byte counts, and everything else in the order in which it was told.

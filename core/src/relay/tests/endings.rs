@@ -5,12 +5,22 @@ use Operation::{Read, Write};
 use Side::{Downstream, Upstream};
 use io::ErrorKind::{BrokenPipe, ConnectionReset};
 
+/// Both ends of a relay on kernel sockets, copying and splicing, and on user-space sockets.
+async fn each_kind() -> [(Wire, Wire, RelayOptions); 3] {
+    let [copied, spliced] = copied_and_spliced();
+    [
+        (tcp().await, tcp().await, copied),
+        (tcp().await, tcp().await, spliced),
+        (user_space(1000), user_space(1000), RelayOptions::default()),
+    ]
+}
+
 /// "client FIN, upstream replies after: reply + EOF".
 #[tokio::test]
 async fn a_client_that_finishes_first_gets_its_answer() {
-    let heard = Rc::<Heard>::default();
-    let (end, answer) =
-        run(tcp().await, tcp().await, RelayOptions::default(), &heard, async |mut client, mut server| {
+    for options in copied_and_spliced() {
+        let heard = Rc::<Heard>::default();
+        let (end, answer) = run(tcp().await, tcp().await, options, &heard, async |mut client, mut server| {
             client.write_all(b"question").await.unwrap();
             client.shutdown().await.unwrap();
             assert_eq!(read_to_end(&mut server).await.unwrap(), b"question");
@@ -19,16 +29,17 @@ async fn a_client_that_finishes_first_gets_its_answer() {
             read_to_end(&mut client).await.unwrap()
         })
         .await;
-    assert_eq!((end, answer), (Ending::Finished(Downstream), b"answer".to_vec()));
-    assert_eq!(*heard.events.borrow(), ["Downstream ended", "Upstream ended"]);
+        assert_eq!((end, answer), (Ending::Finished(Downstream), b"answer".to_vec()));
+        assert_eq!(*heard.events.borrow(), ["Downstream ended", "Upstream ended"]);
+    }
 }
 
 /// "upstream FIN, client sends 5000 B later: EOF, upstream got 5000".
 #[tokio::test]
 async fn an_upstream_that_finishes_first_still_listens() {
-    let heard = Rc::<Heard>::default();
-    let (end, seen) =
-        run(tcp().await, tcp().await, RelayOptions::default(), &heard, async |mut client, mut server| {
+    for options in copied_and_spliced() {
+        let heard = Rc::<Heard>::default();
+        let (end, seen) = run(tcp().await, tcp().await, options, &heard, async |mut client, mut server| {
             server.write_all(b"bye").await.unwrap();
             server.shutdown().await.unwrap();
             assert_eq!(read_to_end(&mut client).await.unwrap(), b"bye");
@@ -37,23 +48,23 @@ async fn an_upstream_that_finishes_first_still_listens() {
             read_to_end(&mut server).await.unwrap()
         })
         .await;
-    assert_eq!((end, seen.len()), (Ending::Finished(Upstream), 5000));
+        assert_eq!((end, seen.len()), (Ending::Finished(Upstream), 5000));
+    }
 }
 
 /// "client RST: upstream got RST".
 #[tokio::test]
 async fn a_client_that_resets_is_named() {
-    for (client, server) in [(tcp().await, tcp().await), (user_space(1000), user_space(1000))] {
+    for (client, server, options) in each_kind().await {
         let heard = Rc::<Heard>::default();
-        let (end, seen) =
-            run(client, server, RelayOptions::default(), &heard, async |mut client, mut server| {
-                client.write_all(b"hi").await.unwrap();
-                assert_eq!(read_text(&mut server, 2).await, "hi");
-                client.reset();
-                drop(client);
-                read_what_comes(&mut server).await
-            })
-            .await;
+        let (end, seen) = run(client, server, options, &heard, async |mut client, mut server| {
+            client.write_all(b"hi").await.unwrap();
+            assert_eq!(read_text(&mut server, 2).await, "hi");
+            client.reset();
+            drop(client);
+            read_what_comes(&mut server).await
+        })
+        .await;
         assert_eq!(end, Ending::Failed(Downstream, Read, ConnectionReset));
         assert_eq!(seen, (vec![], Some(ConnectionReset)));
     }
@@ -62,17 +73,16 @@ async fn a_client_that_resets_is_named() {
 /// "upstream RST: RST, UR"; what was sent before it arrives.
 #[tokio::test]
 async fn an_upstream_that_resets_is_named() {
-    for (client, server) in [(tcp().await, tcp().await), (user_space(1000), user_space(1000))] {
+    for (client, server, options) in each_kind().await {
         let heard = Rc::<Heard>::default();
-        let (end, seen) =
-            run(client, server, RelayOptions::default(), &heard, async |mut client, mut server| {
-                server.write_all(b"half an ans").await.unwrap();
-                assert_eq!(read_text(&mut client, 11).await, "half an ans");
-                server.reset();
-                drop(server);
-                read_what_comes(&mut client).await
-            })
-            .await;
+        let (end, seen) = run(client, server, options, &heard, async |mut client, mut server| {
+            server.write_all(b"half an ans").await.unwrap();
+            assert_eq!(read_text(&mut client, 11).await, "half an ans");
+            server.reset();
+            drop(server);
+            read_what_comes(&mut client).await
+        })
+        .await;
         assert_eq!(end, Ending::Failed(Upstream, Read, ConnectionReset));
         assert_eq!(seen, (vec![], Some(ConnectionReset)));
     }
@@ -81,17 +91,16 @@ async fn an_upstream_that_resets_is_named() {
 /// Envoy: UR, and the client is reset, although it had finished before.
 #[tokio::test]
 async fn a_reset_counts_after_the_other_side_has_finished() {
-    for (client, server) in [(tcp().await, tcp().await), (user_space(1000), user_space(1000))] {
+    for (client, server, options) in each_kind().await {
         let heard = Rc::<Heard>::default();
-        let (end, seen) =
-            run(client, server, RelayOptions::default(), &heard, async |mut client, mut server| {
-                client.shutdown().await.unwrap();
-                assert_eq!(read_to_end(&mut server).await.unwrap(), b"");
-                server.reset();
-                drop(server);
-                read_what_comes(&mut client).await
-            })
-            .await;
+        let (end, seen) = run(client, server, options, &heard, async |mut client, mut server| {
+            client.shutdown().await.unwrap();
+            assert_eq!(read_to_end(&mut server).await.unwrap(), b"");
+            server.reset();
+            drop(server);
+            read_what_comes(&mut client).await
+        })
+        .await;
         assert_eq!(end, Ending::Failed(Upstream, Read, ConnectionReset));
         assert_eq!(seen, (vec![], Some(ConnectionReset)));
     }
@@ -224,9 +233,9 @@ async fn a_client_that_finishes_and_leaves_while_the_upstream_takes_nothing_is_n
 /// Envoy does not flag this one (the upstream closed in order, the client talked on): the caller can tell.
 #[tokio::test]
 async fn a_write_after_an_upstreams_orderly_close_fails_as_a_write() {
-    let heard = Rc::<Heard>::default();
-    let (end, ()) =
-        run(tcp().await, tcp().await, RelayOptions::default(), &heard, async |mut client, mut server| {
+    for options in copied_and_spliced() {
+        let heard = Rc::<Heard>::default();
+        let (end, ()) = run(tcp().await, tcp().await, options, &heard, async |mut client, mut server| {
             server.write_all(b"resp").await.unwrap();
             drop(server);
             assert_eq!(read_to_end(&mut client).await.unwrap(), b"resp");
@@ -235,29 +244,34 @@ async fn a_write_after_an_upstreams_orderly_close_fails_as_a_write() {
             }
         })
         .await;
-    assert!(matches!(end, Ending::FailedAfterEnd(Upstream, Write, BrokenPipe | ConnectionReset)), "{end:?}");
+        assert!(
+            matches!(end, Ending::FailedAfterEnd(Upstream, Write, BrokenPipe | ConnectionReset)),
+            "{end:?}"
+        );
+    }
 }
 
 /// An upstream that refuses a large upload answers, and closes with unread bytes, which makes the kernel reset.
 #[tokio::test]
 async fn an_early_answer_gets_through_although_the_upload_fails() {
-    for _ in 0..20 {
+    for round in 0..20 {
+        let [copied, spliced] = copied_and_spliced();
+        let options = if round % 2 == 0 { copied } else { spliced };
         let heard = Rc::<Heard>::default();
-        let (end, answer) =
-            run(tcp().await, tcp().await, RelayOptions::default(), &heard, async |client, mut server| {
-                let (mut reads, mut writes) = tokio::io::split(client);
-                let upload = async { while writes.write_all(&[1; 10_000]).await.is_ok() {} };
-                let answer = async {
-                    server.read_exact(&mut [0; 1000]).await.unwrap();
-                    server.write_all(b"too large").await.unwrap();
-                    drop(server);
-                    let mut answer = [0; 9];
-                    reads.read_exact(&mut answer).await.unwrap();
-                    answer
-                };
-                tokio::join!(upload, answer).1
-            })
-            .await;
+        let (end, answer) = run(tcp().await, tcp().await, options, &heard, async |client, mut server| {
+            let (mut reads, mut writes) = tokio::io::split(client);
+            let upload = async { while writes.write_all(&[1; 10_000]).await.is_ok() {} };
+            let answer = async {
+                server.read_exact(&mut [0; 1000]).await.unwrap();
+                server.write_all(b"too large").await.unwrap();
+                drop(server);
+                let mut answer = [0; 9];
+                reads.read_exact(&mut answer).await.unwrap();
+                answer
+            };
+            tokio::join!(upload, answer).1
+        })
+        .await;
         assert!(matches!(end, Ending::Failed(Upstream, ..)), "{end:?}");
         assert_eq!(&answer, b"too large");
     }
@@ -265,9 +279,9 @@ async fn an_early_answer_gets_through_although_the_upload_fails() {
 
 #[tokio::test]
 async fn a_reset_behind_a_fin_does_not_spoil_an_orderly_end() {
-    let heard = Rc::<Heard>::default();
-    let (end, ()) =
-        run(tcp().await, tcp().await, RelayOptions::default(), &heard, async |mut client, mut server| {
+    for options in copied_and_spliced() {
+        let heard = Rc::<Heard>::default();
+        let (end, ()) = run(tcp().await, tcp().await, options, &heard, async |mut client, mut server| {
             server.shutdown().await.unwrap();
             assert_eq!(read_to_end(&mut client).await.unwrap(), b"");
             server.reset();
@@ -275,7 +289,8 @@ async fn a_reset_behind_a_fin_does_not_spoil_an_orderly_end() {
             client.shutdown().await.unwrap();
         })
         .await;
-    assert_eq!(end, Ending::Finished(Upstream));
+        assert_eq!(end, Ending::Finished(Upstream));
+    }
 }
 
 #[tokio::test]
