@@ -156,7 +156,11 @@ class Plan:
         a = self.arguments
         if metric not in cells.metrics_of(target) or a.skip and re.search(a.skip, f"{target.name}/{metric}"):
             return 0
-        return a.core_rounds if a.core and re.search(a.core, target.name) else a.rounds
+        return a.core_rounds if a.core and self.is_core(target) else a.rounds
+
+    def is_core(self, target):
+        """Whether goals speak of this target; all are alike if nobody said which."""
+        return not self.arguments.core or re.search(self.arguments.core, target.name) is not None
 
     def group(self, targets, metric, round_number):
         """The targets that run METRIC in this round; none if nothing but the yardstick would run."""

@@ -110,7 +110,7 @@ class Runner:
 
     def _bring_up(self, workers):
         up = []
-        for target in self.plan.measured_targets(workers):
+        for target in filter(self._lacks_cells, self.plan.measured_targets(workers)):
             if target.start(self.ports) is None:
                 self._failed(target, target.why)
             elif self._compare_bytes(target, "before the rounds"):
@@ -120,6 +120,13 @@ class Runner:
                 target.stop()
         self.log(f"workers={workers}: {len(up)} targets up, each byte through them compared")
         return up
+
+    def _lacks_cells(self, target):
+        """Whether there is something to do with a target still: a run that goes on has most cells already."""
+        if self.a.profile:
+            return True
+        planned = ((metric, number) for metric in self.plan.metrics for number in range(self.plan.rounds_of(target, metric)))
+        return not all(self.results.has_cell(target.name, metric, number) for metric, number in planned)
 
     def _compare_bytes(self, target, when):
         why = cells.preflight(target)
@@ -170,7 +177,9 @@ class Runner:
         return dict(cell, tries=attempt + 1, noisy=cell.get("foreign", 0) > self.a.max_foreign)
 
     def _repeat_disturbed(self, targets, most, deadline):
-        """Whole further rounds of those metrics in which a cell stayed disturbed: pairs need both of their sides quiet."""
+        """Further rounds of those metrics in which a cell stayed disturbed, for the targets that goals speak of: pairs need both
+        of their sides quiet."""
+        targets = [target for target in targets if self.plan.is_core(target)]
         for extra in range(EXTRA_ROUNDS):
             for metric in self.plan.metrics:
                 found = self.results.data["cells"]
