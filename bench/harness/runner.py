@@ -94,14 +94,14 @@ class Runner:
         deadline = self._deadline(worker_counts_left)
         most = self.plan.most_rounds(targets) if "perf" in self.plan.phases else 0
         for number in range(most):
-            if time.monotonic() > deadline:
-                self.log(f"workers={workers}: the time is used up after {number} of {most} rounds")
-                break
             for metric in self.plan.metrics:
-                self._one_round(self.plan.group(targets, metric, number), metric, number)
-            self.log(f"workers={workers} round {number + 1}/{most}")
-        else:
-            self._repeat_disturbed(targets, most, deadline)
+                if time.monotonic() < deadline:
+                    self._one_round(self.plan.group(targets, metric, number), metric, number)
+            late = time.monotonic() > deadline
+            self.log(f"workers={workers} round {number + 1}/{most}" + (": the time is used up" if late else ""))
+            if late:
+                break
+        self._repeat_disturbed(targets, most, deadline)
         if self.a.profile:
             profile.take(targets, self)
         for target in targets:
@@ -145,7 +145,7 @@ class Runner:
         return now + max(0.0, end - now) / worker_counts_left
 
     def _one_round(self, group, metric, number):
-        for target in self.random.sample(group, len(group)):
+        for target in self._interleaved(group):
             if not self.results.has_cell(target.name, metric, number):
                 cell = self._quiet_cell(target, metric)
                 self.results.add_cell(target.name, metric, number, cell)
@@ -156,6 +156,11 @@ class Runner:
                         metric,
                         {k: v for k, v in cell.items() if k[:2] == "e_" or k in ("why", "errors", "total")},
                     )
+
+    def _interleaved(self, group):
+        """In random order, those that goals compare next to each other."""
+        shuffled = self.random.sample(group, len(group))
+        return sorted(shuffled, key=lambda target: not self.plan.is_core(target))
 
     def _quiet_cell(self, target, metric):
         """A cell; measured again while others use too much of the machine, as long as there is time to wait for them."""

@@ -11,9 +11,9 @@ def median(values):
 
 
 def good_rounds(results, target, metric):
-    """Round → cell, of those that count: without an error, and undisturbed ones only, if there are enough."""
+    """Round → cell, of those that count: without an error, with something done, and undisturbed ones only, if there are enough."""
     cells = results["cells"].get(target, {}).get(metric, {})
-    good = {number: cell for number, cell in cells.items() if cell.get("ok") and "value" in cell}
+    good = {number: cell for number, cell in cells.items() if cell.get("ok") and cell.get("value")}
     quiet = {number: cell for number, cell in good.items() if not cell.get("noisy")}
     return quiet if len(quiet) >= QUIET_ENOUGH else good
 

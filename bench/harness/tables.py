@@ -1,6 +1,7 @@
 """The tables of a run as Markdown."""
 
 from . import goals, summary
+from .envoy_config import SCENARIOS
 
 LOADS = (
     ("Bulk throughput, Gbit/s", ("bulk1", "bulk8", "dl1", "dl8"), "Gbit/s", "proxy CPU-s/GB"),
@@ -218,29 +219,33 @@ def growth(results):
 
 
 def goal_table(results, own="underpass"):
-    """Every goal with what was reached; and how many."""
-    found = [goal for goal in goals.all_goals(results, own)]
-    rows = []
-    for goal in found:
-        sign = ("<" if goal.strict else "≤") if goal.at_most else (">" if goal.strict else "≥")
-        digits = 1 if goal.unit in ("ms", "MB", "KB") else 2
-        rows.append(
-            [
-                f"{goal.group}: {goal.text}",
-                goal.workers,
-                f"{sign} {goal.limit:g} {goal.unit}",
-                "-" if goal.figure is None else f"{number(goal.figure, digits)} {goal.unit}",
-                goal.spread or "-",
-                {True: "yes", False: "**no**", None: "not measured"}[goal.reached],
-            ]
-        )
+    """How many goals are reached, and a table for each group of them: the figure for each number of workers."""
+    found = goals.all_goals(results, own)
     known = [goal for goal in found if goal.reached is not None]
-    head = (
-        f"{sum(goal.reached for goal in known)} of {len(known)} measured goals are reached"
-        + (f"; {len(found) - len(known)} were not measured" if len(found) > len(known) else "")
-        + "."
-    )
-    return head + "\n\n" + table(["goal", "workers", "limit", "figure", "min..max", "reached"], rows) + "\n"
+    unknown = len(found) - len(known)
+    parts = [f"{sum(goal.reached for goal in known)} of {len(known)} measured goals are reached" + (f"; {unknown} were not measured." if unknown else ".")]
+    for group in dict.fromkeys(goal.group for goal in found):
+        mine = [goal for goal in found if goal.group == group]
+        workers = sorted({goal.workers for goal in mine})
+        head = ["goal", "limit"] + [cell for w in workers for cell in (w, "min..max", "reached")]
+        rows = []
+        for text in dict.fromkeys(goal.text for goal in mine):
+            same = {goal.workers: goal for goal in mine if goal.text == text}
+            rows.append([text, _limit(next(iter(same.values())))] + [cell for w in workers for cell in _reached(same.get(w))])
+        parts.append(f"### {group}\n\n" + table(head, rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def _limit(goal):
+    sign = ("<" if goal.strict else "≤") if goal.at_most else (">" if goal.strict else "≥")
+    return f"{sign} {goal.limit:g} {goal.unit}"
+
+
+def _reached(goal):
+    if goal is None:
+        return ["", "", ""]
+    figure = "-" if goal.figure is None else f"{number(goal.figure, 1 if goal.unit in ('ms', 'MB', 'KB') else 2)} {goal.unit}"
+    return [figure, goal.spread, {True: "yes", False: "**no**", None: "not measured"}[goal.reached]]
 
 
 def tunnel_table(results, own="underpass"):
@@ -276,4 +281,11 @@ def tunnel_table(results, own="underpass"):
 
 
 def _by_workers(results):
-    return sorted(results["cells"], key=lambda name: name.split("/")[2])
+    """Names of targets: by workers, then by scenario, then as they come."""
+    order = ("-",) + SCENARIOS
+
+    def key(name):
+        _, scenario, workers = name.split("/")
+        return workers, order.index(scenario) if scenario in order else len(order), name
+
+    return sorted(results["cells"], key=key)

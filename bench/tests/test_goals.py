@@ -38,9 +38,9 @@ class Reaching(unittest.TestCase):
         self.assertFalse(goal_named(self.found, "nginx's chain: requests/s, 16").reached)
 
     def test_the_relay_is_compared_with_its_one_hop(self):
-        self.assertTrue(goal_named(self.found, "minimal C relay, one hop: no internal hop: CPU per request, 16").reached)
+        self.assertTrue(goal_named(self.found, "Minimal C relay, one hop: no internal hop: CPU per request, 16").reached)
         self.assertAlmostEqual(
-            goal_named(self.found, "minimal C relay, one hop: one internal hop: CPU per request, 16").figure, 1.03
+            goal_named(self.found, "Minimal C relay, one hop: one internal hop: CPU per request, 16").figure, 1.03
         )
 
     def test_what_was_not_measured_is_neither(self):

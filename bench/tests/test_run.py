@@ -109,7 +109,7 @@ class Drawing(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             with open(report.write(found, folder)) as file:
                 text = file.read()
-            for expected in ("A CPU", "abc", "bench/run --all", "the hop: one internal hop", "plots/cpu_per_request.svg"):
+            for expected in ("A CPU", "abc", "bench/run --all", "### The hop", "plots/cpu_per_request.svg"):
                 self.assertIn(expected, text)
             self.assertEqual({name + ".svg" for name in plots.all_plots(found)}, set(os.listdir(os.path.join(folder, "plots"))))
 
