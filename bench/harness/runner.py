@@ -170,7 +170,10 @@ class Runner:
                 target.stop()
                 if target.start(self.ports) is None:
                     return {"ok": False, "why": "it ended, and did not start again"}
-            cell = cells.measure(target, metric, self.server, self.a.secs, self.a.warm, self.a.pin, self.a.full)
+            try:
+                cell = cells.measure(target, metric, self.server, self.a.secs, self.a.warm, self.a.pin, self.a.full)
+            except (OSError, ValueError, KeyError) as error:
+                cell = {"ok": False, "why": repr(error)}
             if (
                 cell.get("foreign", 0) <= self.a.max_foreign
                 or attempt == RETRIES

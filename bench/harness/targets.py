@@ -3,6 +3,7 @@
 import os
 import shlex
 import socket
+import subprocess
 import time
 
 from . import envoy_config, peer_config, processes, workspace
@@ -36,19 +37,27 @@ class Target:
         if self.kind == "direct":
             self.port, self.alive = backend_ports[0], True
             return 0.0
-        decap_port = self._start_decap(folder, ports, backend_ports) if self.scenario in envoy_config.TUNNELS else None
-        self.argv = self._argv(folder, config, backend_ports, decap_port)
-        began = time.monotonic()
-        self.process = processes.spawn(self.argv, os.path.join(folder, "log"))
-        self._wait_until_it_answers(began)
-        took = time.monotonic() - began
+        try:
+            took = self._run(folder, ports, backend_ports, config)
+        except (OSError, subprocess.SubprocessError) as error:
+            self.why = str(error)
         if not self.alive:
-            with open(os.path.join(folder, "log")) as log:
-                self.why = log.read()[-400:]
             self.stop()
             return None
         self.pids = processes.tree(self.process.pid)
         self.decap_pids = processes.tree(self.decap.pid) if self.decap else []
+        return took
+
+    def _run(self, folder, ports, backends, config):
+        decap_port = self._start_decap(folder, ports, backends) if self.scenario in envoy_config.TUNNELS else None
+        self.argv, log = self._argv(folder, config, backends, decap_port), os.path.join(folder, "log")
+        began = time.monotonic()
+        self.process = processes.spawn(self.argv, log)
+        self._wait_until_it_answers(began)
+        took = time.monotonic() - began
+        if not self.alive:
+            with open(log) as said:
+                self.why = said.read()[-400:] or f"no good answer after {took:.1f} s (exit code {self.process.poll()})"
         return took
 
     def stop(self):
