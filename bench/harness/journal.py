@@ -16,6 +16,8 @@ class Results:
         if self.resumed:
             whole = _replay(self.journal, self.data)
             os.truncate(self.journal, whole)
+        elif os.path.exists(self.journal):
+            os.replace(self.journal, self.journal + ".old")     # somebody may have forgotten --resume
         self._file = open(self.journal, "a" if self.resumed else "w")
         if header and not self.resumed:
             self._append("header", header)

@@ -3,18 +3,15 @@
 from . import summary, svg
 
 NAMES = {
-    "relay-copy/tcp1": "C relay, copying, 1 hop",
-    "relay-splice/tcp1": "C relay, splicing, 1 hop",
-    "underpass/tcp1": "underpass, no hop",
     "underpass/tcp2": "underpass, chain",
-    "underpass/tcp5": "underpass, 5 hops",
-    "envoy/tcp1": "Envoy, no hop",
     "envoy/tcp2": "Envoy, chain",
-    "envoy/tcp5": "Envoy, 5 hops",
     "haproxy/tcp2": "HAProxy, chain",
     "nginx/tcp2": "nginx, chain",
+    "relay-copy/tcp1": "C relay, copying, no chain",
 }
-CHAINS = ("underpass/tcp2", "envoy/tcp2", "haproxy/tcp2", "nginx/tcp2", "relay-copy/tcp1")
+CHAINS = tuple(NAMES)
+PRODUCTS = {"underpass": "underpass", "envoy": "Envoy", "haproxy": "HAProxy", "nginx": "nginx"}  # in the order, so colours, of CHAINS
+HOPS = (("tcp2", "1 hop"), ("tcp5", "5 hops"))
 
 
 def all_plots(results):
@@ -62,44 +59,31 @@ def _chains(results, found, w, suffix, count):
 
 
 def _hop_cost(results, found, w, suffix, count):
-    groups = ["rr16", "rr64", "conn", "bulk8"]
-    series = [
-        (p, s, f"{n}, {h} hop{'s' if h > 1 else ''}")
-        for p, n in (("underpass", "underpass"), ("envoy", "Envoy"), ("haproxy", "HAProxy"), ("nginx", "nginx"))
-        for s, h in (("tcp2", 1), ("tcp5", 5))
-        if f"{p}/{s}/{w}" in results["cells"] and f"{p}/tcp1/{w}" in results["cells"]
+    groups = [(s, m, f"{what}, {hops}") for s, hops in HOPS for m, what in (("rr16", "request"), ("conn", "connection"), ("bulk8", "GB"))]
+    values = [
+        [summary.ratio(results, f"{product}/{s}/{w}", f"{product}/tcp1/{w}", m, "cpu_per") for s, m, _ in groups]
+        for product in PRODUCTS
     ]
-    if series:
-        values = [[summary.ratio(results, f"{p}/{s}/{w}", f"{p}/tcp1/{w}", m, "cpu_per") for m in groups] for p, s, _ in series]
-        found["hop_cost" + suffix] = (
-            "What internal hops cost",
-            svg.bars(
-                f"CPU with internal hops / without, same product, {count}",
-                "ratio; 1 is a free hop",
-                ["request, 16 conn.", "request, 64 conn.", "new connection", "GB, 8 streams"],
-                [n for _, _, n in series],
-                values,
-                (1.0, "free"),
-            ),
-        )
+    if any(value is not None for row in values for value in row):
+        title, unit = f"CPU with internal hops / without, same product, {count}", "ratio; 1 is a free hop; 16 connections, 8 streams"
+        labels = [label for _, _, label in groups]
+        picture = svg.bars(title, unit, labels, list(PRODUCTS.values()), values, (1.0, "free"))
+        found["hop_cost" + suffix] = ("What internal hops cost", picture)
 
 
 def _memory(results, found):
-    present = [t for t in CHAINS + ("underpass/tcp5", "envoy/tcp5") if summary.memory(results, f"{t}/w1")]
-    if present:
-        memories = [summary.memory(results, f"{t}/w1") for t in present]
-        values = [[m["bytes_per"][m["counts"][-1]] / 1024 for m in memories]]
-        labels = [NAMES[t].replace("C relay, copying, 1 hop", "C relay, 1 hop") for t in present]
-        found["memory_per_connection"] = (
-            "Memory per idle connection",
-            svg.bars(
-                f"User memory per idle connection, at {memories[0]['counts'][-1]:,} connections",
-                "KB",
-                labels,
-                ["one worker"],
-                values,
-            ),
-        )
+    def kilobytes(target):
+        m = summary.memory(results, target + "/w1")
+        return m["bytes_per"][m["counts"][-1]] / 1024 if m else None
+
+    values = [[kilobytes(f"{product}/{s}") for s in ("tcp1", "tcp2", "tcp5")] for product in (*PRODUCTS, "relay-copy")]
+    if any(value is not None for row in values for value in row):
+        count = max(max(m["counts"]) for m in (summary.memory(results, name) for name in results["mem"]) if m)
+        picture = svg.bars(
+            f"User memory per idle connection, at {count:,} connections, 1 worker", "KB",
+            ["no internal hop", "one", "five"], [*PRODUCTS.values(), "C relay, copying"], values,
+        )  # fmt: skip
+        found["memory_per_connection"] = ("Memory per idle connection", picture)
 
 
 def _growth(results, found):

@@ -117,7 +117,7 @@ class _Chart:
             self.add(
                 f'<rect class="bar s{s % SERIES}" x="{at:.0f}" y="{HEIGHT - 25}" width="12" height="12"/><text x="{at + 17:.0f}" y="{HEIGHT - 14}">{escape(name)}</text>'
             )
-            at += 36 + 7.3 * len(name)
+            at += 34 + 6.9 * len(name)
 
     def add(self, part):
         self._parts.append(part)
@@ -152,7 +152,7 @@ class _Chart:
 
     def goal_line(self, y, text):
         self.add(
-            f'<line class="goal" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/><text class="goaltext" x="{WIDTH - RIGHT}" y="{y - 5:.1f}" text-anchor="end">{escape(text)}</text>'
+            f'<line class="goal" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/><text class="goaltext" x="{LEFT + 6}" y="{y - 5:.1f}">{escape(text)}</text>'
         )
 
     def text(self):
