@@ -33,7 +33,7 @@ pub struct Start<'a> {
 /// Added to a configuration, so that the proxy can be asked.
 const ADMIN: &str = r#""admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}, "ignore_global_conn_limit": true}"#;
 
-/// Merged into a configuration, so that every hop is carried out one by one.
+/// Merged into a configuration that says nothing of such layers itself, so that every hop is carried out one by one.
 const WITHOUT_FUSION: &str = r#"{"layered_runtime": {"layers": [{"name": "without_fusion", "static_layer": {"underpass.hop_fusion": false}}]}}"#;
 
 /// Whether the tests are run without hop fusion: `UNDERPASS_TEST_HOP_FUSION=off`.
@@ -123,7 +123,9 @@ impl<'a> Start<'a> {
             command.args(["--concurrency", "1"]);
         }
         command.args(self.arguments.iter().map(|argument| argument.replace("DIR/", &place)));
-        if is_without_fusion() && !self.arguments.iter().any(|argument| argument == "--config-yaml") {
+        let has_own = self.config.contains("layered_runtime")
+            || self.arguments.iter().any(|argument| argument == "--config-yaml");
+        if is_without_fusion() && !has_own {
             command.args(["--config-yaml", WITHOUT_FUSION]);
         }
         command.stdin(Stdio::null());
