@@ -7,6 +7,7 @@
 mod tests;
 
 use std::{
+    borrow::Borrow,
     cmp::Reverse,
     collections::{BTreeSet, HashMap},
     hash::Hash,
@@ -63,30 +64,26 @@ pub(crate) struct Overlap;
 /// The chains of a listener, by what they ask for. A chain is its number in the configuration.
 #[derive(Debug, Default)]
 pub(crate) struct FilterChainMatcher {
-    by_destination_port: HashMap<u16, ByPrefix<ByServerName>>,
+    by_destination_port: OwnOrAny<u16, ByPrefix<ByServerName>>,
 }
 
-type ByServerName = HashMap<String, ByTransportProtocol>;
-type ByTransportProtocol = HashMap<String, ByApplicationProtocol>;
-type ByApplicationProtocol = HashMap<String, ByPrefix<BySourceType>>;
-type BySourceType = HashMap<SourceType, ByPrefix<BySourcePort>>;
-type BySourcePort = HashMap<u16, usize>;
-
-/// Stands for "no matter which" among keys that are ports; in those that are words it is the empty word.
-const ANY_PORT: u16 = 0;
+type ByServerName = OwnOrAny<String, ByTransportProtocol>;
+type ByTransportProtocol = OwnOrAny<String, ByApplicationProtocol>;
+type ByApplicationProtocol = OwnOrAny<String, ByPrefix<BySourceType>>;
+type BySourceType = OwnOrAny<SourceType, ByPrefix<BySourcePort>>;
+type BySourcePort = OwnOrAny<u16, usize>;
 
 impl FilterChainMatcher {
     /// Adds a chain under every combination of what it asks for.
     pub(crate) fn add(&mut self, criteria: &Criteria, chain: usize) -> Result<(), Overlap> {
-        let port = criteria.destination_port.unwrap_or(ANY_PORT);
-        let by_destination = self.by_destination_port.entry(port).or_default();
+        let by_destination = self.by_destination_port.entry(port(criteria.destination_port));
         for range in ranges_or_any(&criteria.prefix_ranges) {
             let by_name = by_destination.entry(range);
             for name in words_or_any(&criteria.server_names) {
-                let by_transport = by_name.entry(suffix_or_name(name).to_owned()).or_default();
-                let by_application = by_transport.entry(criteria.transport_protocol.clone()).or_default();
+                let by_transport = by_name.entry(word(suffix_or_name(name)));
+                let by_application = by_transport.entry(word(&criteria.transport_protocol));
                 for protocol in words_or_any(&criteria.application_protocols) {
-                    add_sources(by_application.entry(protocol.to_owned()).or_default(), criteria, chain)?;
+                    add_sources(by_application.entry(word(protocol)), criteria, chain)?;
                 }
             }
         }
@@ -96,35 +93,41 @@ impl FilterChainMatcher {
     /// The chain that serves such a connection, if one does.
     pub(crate) fn find(&self, facts: &Facts<'_>) -> Option<usize> {
         // Once a port has chains of its own, those of other ports are out of the question.
-        let own_port = facts.destination.port().and_then(|port| self.by_destination_port.get(&port));
-        let by_destination = own_port.or_else(|| self.by_destination_port.get(&ANY_PORT))?;
+        let by_destination = self.by_destination_port.find(facts.destination.port().as_ref())?;
         let by_name = by_destination.longest(facts.destination)?;
-        let by_transport = names_to_try(facts.server_name).find_map(|name| by_name.get(name))?;
-        let by_application = exact_or_any(by_transport, facts.transport_protocol)?;
-        let offered = facts.application_protocols.iter().find_map(|protocol| by_application.get(&**protocol));
-        let by_direct_source = offered.or_else(|| by_application.get(""))?;
+        let by_transport = by_name.find_first(names_to_try(facts.server_name))?;
+        let by_application = by_transport.find(Some(facts.transport_protocol))?;
+        let offered = facts.application_protocols.iter().map(|protocol| &**protocol);
+        let by_direct_source = by_application.find_first(offered)?;
         let by_source = by_source_type(by_direct_source.longest(facts.direct_source)?, facts)?;
-        let by_port = by_source.longest(facts.source)?;
-        let own_port = facts.source.port().and_then(|port| by_port.get(&port));
-        own_port.or_else(|| by_port.get(&ANY_PORT)).copied()
+        by_source.longest(facts.source)?.find(facts.source.port().as_ref()).copied()
     }
 }
 
 fn add_sources(tree: &mut ByPrefix<BySourceType>, criteria: &Criteria, chain: usize) -> Result<(), Overlap> {
+    let source_type = Some(criteria.source_type).filter(|kind| *kind != SourceType::Any);
     for direct in ranges_or_any(&criteria.direct_source_prefix_ranges) {
-        let by_source = tree.entry(direct).entry(criteria.source_type).or_default();
+        let by_source = tree.entry(direct).entry(source_type);
         for source in ranges_or_any(&criteria.source_prefix_ranges) {
             let by_port = by_source.entry(source);
-            let any = [ANY_PORT];
+            let any = [0];
             let ports = if criteria.source_ports.is_empty() { &any[..] } else { &criteria.source_ports };
-            for port in ports {
-                if by_port.insert(*port, chain).is_some() {
-                    return Err(Overlap);
-                }
+            for each in ports {
+                by_port.insert(port(Some(*each)), chain)?;
             }
         }
     }
     Ok(())
+}
+
+/// A port; 0 is any.
+fn port(number: Option<u16>) -> Option<u16> {
+    number.filter(|number| *number != 0)
+}
+
+/// A word; the empty one is any.
+fn word(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 fn ranges_or_any(ranges: &[IpNet]) -> Vec<Option<IpNet>> {
@@ -140,20 +143,19 @@ fn suffix_or_name(name: &str) -> &str {
     if name.starts_with("*.") { &name[1..] } else { name }
 }
 
-/// The name itself, then its suffixes (`.example.com`, `.com` for `www.example.com`), then any name.
+/// The name itself, then its suffixes (`.example.com`, `.com` for `www.example.com`).
 fn names_to_try(name: &str) -> impl Iterator<Item = &str> {
     // A dot at either end separates no labels.
     let inner_dots = name.match_indices('.').map(|(at, _)| at).filter(|at| *at > 0 && at + 1 < name.len());
-    std::iter::once(name).chain(inner_dots.map(|at| &name[at..])).chain(std::iter::once(""))
-}
-
-fn exact_or_any<'t, T>(tree: &'t HashMap<String, T>, word: &str) -> Option<&'t T> {
-    tree.get(word).or_else(|| tree.get(""))
+    std::iter::once(name).chain(inner_dots.map(|at| &name[at..]))
 }
 
 fn by_source_type<'t>(tree: &'t BySourceType, facts: &Facts<'_>) -> Option<&'t ByPrefix<BySourcePort>> {
+    if tree.own.is_empty() {
+        return tree.any.as_ref();
+    }
     let own = if is_same_ip_or_loopback(facts) { SourceType::SameIpOrLoopback } else { SourceType::External };
-    tree.get(&own).or_else(|| tree.get(&SourceType::Any))
+    tree.find(Some(&own))
 }
 
 /// Envoy's `Network::Utility::isSameIpOrLoopback`: pipes, loopback, and an address that talks to itself.
@@ -168,18 +170,66 @@ fn is_same_ip_or_loopback(facts: &Facts<'_>) -> bool {
     }
 }
 
+/// Values by key, and one for what has none of its own. A level of the tree that no chain asks for costs no hashing.
+#[derive(Debug)]
+struct OwnOrAny<K, T> {
+    own: HashMap<K, T>,
+    any: Option<T>,
+}
+
+impl<K, T> Default for OwnOrAny<K, T> {
+    fn default() -> Self {
+        Self { own: HashMap::new(), any: None }
+    }
+}
+
+impl<K: Eq + Hash, T> OwnOrAny<K, T> {
+    fn entry(&mut self, key: Option<K>) -> &mut T
+    where
+        T: Default,
+    {
+        match key {
+            Some(key) => self.own.entry(key).or_default(),
+            None => self.any.get_or_insert_default(),
+        }
+    }
+
+    fn insert(&mut self, key: Option<K>, value: T) -> Result<(), Overlap> {
+        let before = match key {
+            Some(key) => self.own.insert(key, value),
+            None => self.any.replace(value),
+        };
+        if before.is_some() { Err(Overlap) } else { Ok(()) }
+    }
+
+    fn find<Q: Eq + Hash + ?Sized>(&self, key: Option<&Q>) -> Option<&T>
+    where
+        K: Borrow<Q>,
+    {
+        self.find_first(key.into_iter())
+    }
+
+    /// The value of the first key that has one.
+    fn find_first<'q, Q: Eq + Hash + ?Sized + 'q>(&self, mut keys: impl Iterator<Item = &'q Q>) -> Option<&T>
+    where
+        K: Borrow<Q>,
+    {
+        let own = if self.own.is_empty() { None } else { keys.find_map(|key| self.own.get(key)) };
+        own.or(self.any.as_ref())
+    }
+}
+
 /// Values by address range; the longest range that holds an address counts.
 #[derive(Debug)]
 struct ByPrefix<T> {
-    /// `None` is no range at all.
-    values: HashMap<Option<IpNet>, T>,
+    values: OwnOrAny<IpNet, T>,
     /// The lengths that occur, longest first.
     lengths: BTreeSet<Reverse<u8>>,
 }
 
 impl<T> Default for ByPrefix<T> {
     fn default() -> Self {
-        Self { values: HashMap::new(), lengths: BTreeSet::new() }
+        Self { values: OwnOrAny::default(), lengths: BTreeSet::new() }
     }
 }
 
@@ -187,16 +237,19 @@ impl<T: Default> ByPrefix<T> {
     fn entry(&mut self, range: Option<IpNet>) -> &mut T {
         let range = range.map(|range| range.trunc());
         self.lengths.extend(range.map(|range| Reverse(range.prefix_len())));
-        self.values.entry(range).or_default()
+        self.values.entry(range)
     }
 }
 
 impl<T> ByPrefix<T> {
     fn longest(&self, address: &Address) -> Option<&T> {
+        if self.lengths.is_empty() {
+            return self.values.any.as_ref();
+        }
         // What has no IP address counts as 255.255.255.255 in Envoy: it matches only what matches everything.
         let ip = address.socket().map_or(IpAddr::V4(Ipv4Addr::BROADCAST), |socket: SocketAddr| socket.ip());
         let ranges = self.lengths.iter().filter_map(|length| IpNet::new(ip, length.0).ok());
-        let ranged = ranges.map(|range| Some(range.trunc())).find_map(|range| self.values.get(&range));
-        ranged.or_else(|| self.values.get(&None))
+        let ranged = ranges.map(|range| range.trunc()).find_map(|range| self.values.own.get(&range));
+        ranged.or(self.values.any.as_ref())
     }
 }
