@@ -1,9 +1,9 @@
 //! Connections over TCP.
 
-use std::{net::SocketAddr, os::fd::AsFd, sync::Arc};
+use std::{future::poll_fn, net::SocketAddr, os::fd::AsFd, sync::Arc};
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpStream;
+use tokio::{io::Interest, net::TcpStream};
 use underpass_core::{
     address::{Address, AddressKind},
     client_connection::{
@@ -64,9 +64,14 @@ async fn connect(to: SocketAddr, setup: Option<&dyn SocketSetup>) -> Result<TcpS
         Ok(()) | Err(_) => {}
     }
     let stream = TcpStream::from_std(socket.into()).map_err(ConnectError::Socket)?;
-    stream.writable().await.map_err(ConnectError::Delayed)?;
-    match stream.take_error() {
-        Ok(None) => Ok(stream),
-        Ok(Some(error)) | Err(error) => Err(ConnectError::Delayed(error)),
+    // This registers the task without the list of waiters that `writable` keeps.
+    poll_fn(|cx| stream.poll_write_ready(cx)).await.map_err(ConnectError::Delayed)?;
+    let ready = stream.ready(Interest::WRITABLE).await.map_err(ConnectError::Delayed)?;
+    // A socket that could not be connected is hung up, so the others need not be asked.
+    if ready.is_write_closed()
+        && let Some(error) = stream.take_error().map_err(ConnectError::Delayed)?
+    {
+        return Err(ConnectError::Delayed(error));
     }
+    Ok(stream)
 }
