@@ -175,10 +175,7 @@ impl ActiveListener {
         remote: Address,
         counted: Vec<Counted>,
     ) {
-        match stream.into_io() {
-            Ok(io) => self.serve(io, self.stream_info(remote, local), counted),
-            Err(error) => self.gone(&error),
-        }
+        self.serve(stream.into_io(), self.stream_info(remote, local), counted);
     }
 
     /// Takes an internal connection in. What the client side hands on is merged before anybody looks at the connection.

@@ -33,14 +33,10 @@ enum RawStream {
 
 impl KernelStream {
     /// The bytes.
-    pub(crate) fn into_io(self) -> io::Result<BoxIo> {
+    pub(crate) fn into_io(self) -> BoxIo {
         match self {
-            Self::Tcp(stream) => {
-                // As Envoy does on every connection: a proxy has no use for Nagle's algorithm.
-                stream.set_nodelay(true)?;
-                Ok(Box::new(stream))
-            }
-            Self::Unix(stream) => Ok(Box::new(stream)),
+            Self::Tcp(stream) => Box::new(stream),
+            Self::Unix(stream) => Box::new(stream),
         }
     }
 

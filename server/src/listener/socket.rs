@@ -118,6 +118,16 @@ impl ListenSocket {
             let refused = |error| BindError::Listen { address: self.address.to_string(), error };
             socket.listen(self.settings.backlog).map_err(refused)?;
             set_options(socket, &self.configured.options, SocketState::Listening, &self.address)?;
+            if self.address.socket().is_some() {
+                // As Envoy does on every connection: a proxy has no use for Nagle's algorithm. Linux hands it on to what is
+                // accepted, which saves a call for each.
+                let refused = |error| BindError::Option {
+                    option: "TCP_NODELAY",
+                    address: self.address.to_string(),
+                    error,
+                };
+                socket.set_tcp_nodelay(true).map_err(refused)?;
+            }
         }
         Ok(())
     }

@@ -30,6 +30,21 @@ fn every_worker_has_a_socket_of_its_own_on_the_port_that_the_kernel_chose() {
 }
 
 #[test]
+fn what_is_accepted_sends_without_delay() {
+    for mptcp in [false, true] {
+        let settings = SocketSettings { mptcp, ..settings() };
+        // A kernel may be built without multipath TCP.
+        let Ok(socket) = ListenSocket::bind(&tcp("127.0.0.1:0"), &settings, 1) else { continue };
+        socket.listen().unwrap();
+        let address = socket.address().socket().unwrap();
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        socket.for_worker(0).set_nonblocking(false).unwrap();
+        let (accepted, _) = socket.for_worker(0).accept().unwrap();
+        assert!(accepted.tcp_nodelay().unwrap(), "mptcp: {mptcp}");
+    }
+}
+
+#[test]
 fn without_reuse_port_the_workers_share_one_socket() {
     let settings = SocketSettings { reuse_port: false, ..settings() };
     let socket = ListenSocket::bind(&tcp("127.0.0.1:0"), &settings, 2).unwrap();
