@@ -30,7 +30,6 @@ use crate::{
 pub(crate) async fn serve(settings: &Settings, connection: Connection) -> Result<(), ConnectionError> {
     let Connection { io, info, worker, buffer_limit, .. } = connection;
     settings.stats.downstream_cx_total.inc();
-    *info.stream_id.borrow_mut() = Some(new_stream_id());
     let _logs_the_end = settings.log.start(&info);
     let session = Session::new(settings, &info, &worker, io, buffer_limit);
     // Pinned once: two branches with a session each would take twice the memory.
@@ -42,19 +41,6 @@ pub(crate) async fn serve(settings: &Settings, connection: Connection) -> Result
             never = settings.log.periodically(&info, interval) => match never {},
         },
     }
-}
-
-/// A random UUID (RFC 9562, version 4), as Envoy gives to each TCP connection.
-fn new_stream_id() -> String {
-    let random = fastrand::u128(..) & !(0xf << 76) & !(0b11 << 62) | 0x4 << 76 | 0b10 << 62;
-    format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        random >> 96,
-        random >> 80 & 0xffff,
-        random >> 64 & 0xffff,
-        random >> 48 & 0xffff,
-        random & 0xffff_ffff_ffff
-    )
 }
 
 struct Session<'a> {
@@ -105,7 +91,7 @@ impl<'a> Session<'a> {
         ending::pass_on_asking(upstream.io.refusal_note(), &self.downstream);
         *info.upstream.filter_state.borrow_mut() = info.filter_state.borrow().shared_with_upstream();
         settings.log.connected(info);
-        reads_begin().await;
+        reads_begin(&upstream.io).await;
         let is_connection = upstream.lease.is_some();
         let cluster = Arc::clone(&upstream.cluster);
         let early = early_data.len();
@@ -174,8 +160,12 @@ impl<'a> Session<'a> {
 }
 
 /// Envoy begins to read from the client when it is connected upstream, which takes effect in a later turn of its event
-/// loop. An internal listener that has closed by then has got nothing from the client.
-async fn reads_begin() {
+/// loop. An internal listener that has closed by then has got nothing from the client. A host behind the kernel is further
+/// away than a turn: nothing can be told of it by waiting.
+async fn reads_begin(upstream: &BoxIo) {
+    if upstream.kernel_socket().is_some() {
+        return;
+    }
     for _turn in 0..2 {
         yield_now().await;
     }
