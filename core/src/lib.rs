@@ -37,6 +37,7 @@ pub mod stats;
 pub mod stream_info;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod timers;
 pub mod transport_socket;
 pub mod user_space_socket;
 pub mod worker;

@@ -11,6 +11,7 @@ use std::{
 use crate::{
     cluster::{ClusterManager, HostId},
     server::ServerContext,
+    timers::Timers,
 };
 
 /// One worker, as everything that runs on it sees it.
@@ -20,6 +21,7 @@ pub struct Worker {
     slots: Slots,
     hosts: RefCell<HashMap<HostId, Rc<Slots>>>,
     cluster_manager: OnceCell<Rc<dyn ClusterManager>>,
+    timers: OnceCell<Timers>,
 }
 
 impl Worker {
@@ -31,6 +33,7 @@ impl Worker {
             slots: Slots::default(),
             hosts: RefCell::default(),
             cluster_manager: OnceCell::new(),
+            timers: OnceCell::new(),
         }
     }
 
@@ -62,6 +65,16 @@ impl Worker {
     /// The clusters, if the engine has set them (it does so before any connection is served).
     pub fn cluster_manager(&self) -> Option<&Rc<dyn ClusterManager>> {
         self.cluster_manager.get()
+    }
+
+    /// Where timeouts wait. Without the engine these are timers of the runtime.
+    pub fn timers(&self) -> &Timers {
+        self.timers.get_or_init(Timers::default)
+    }
+
+    /// For the engine: sets the timers; it comes before whoever asks for them.
+    pub fn set_timers(&self, timers: Timers) {
+        let _ = self.timers.set(timers);
     }
 
     /// For the engine: sets the clusters; the first call counts.

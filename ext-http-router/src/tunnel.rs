@@ -173,6 +173,7 @@ async fn pump(
         watch_aborts: runtime.feature(TUNNEL_ABORT),
         fuse_hops: runtime.hop_fusion(),
         pool: (*worker.slots().get_or_insert_with(BufferPool::new)).clone(),
+        timers: worker.timers().clone(),
         ..RelayOptions::default()
     };
     let mut relay = pin!(relay(downstream, upstream, options, traffic));

@@ -3,16 +3,14 @@
 use std::{future::pending, pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::{
-    task::yield_now,
-    time::{Instant, sleep_until},
-};
+use tokio::{task::yield_now, time::Instant};
 use underpass_core::{
     connection::{Connection, ConnectionError},
     io::{BoxIo, refuse},
     relay::{BufferPool, RelayOptions, relay},
     response_flags::ResponseFlag,
     stream_info::SharedStreamInfo,
+    timers::Timers,
     worker::Worker,
 };
 
@@ -118,6 +116,7 @@ impl<'a> Session<'a> {
             fuse_hops: self.settings.fuses_hops,
             early_data,
             pool: (*self.worker.slots().get_or_insert_with(BufferPool::new)).clone(),
+            timers: self.worker.timers().clone(),
         }
     }
 
@@ -127,7 +126,7 @@ impl<'a> Session<'a> {
         let legacy_limit = || receives_before_connect(&info.filter_state.borrow()).then_some(0);
         let limit = settings.early_data_limit.or_else(legacy_limit);
         let mut early = EarlyData::new(limit, settings.notices_reset_while_connecting);
-        let time_up = time_up(self.idle_timeout, self.deadline);
+        let time_up = time_up(worker.timers(), self.idle_timeout, self.deadline);
         let hop = downstream.refusal_note();
         let connecting = async {
             if settings.connects_on_data {
@@ -172,14 +171,19 @@ async fn reads_begin(upstream: &BoxIo) {
 }
 
 /// Waits until one of a connection's times is up that starts now.
-fn time_up(idle_timeout: Option<Duration>, deadline: Option<Instant>) -> impl Future<Output = TimeUp> {
+fn time_up(
+    timers: &Timers,
+    idle_timeout: Option<Duration>,
+    deadline: Option<Instant>,
+) -> impl Future<Output = TimeUp> {
     let idle = idle_timeout.map(|timeout| (Instant::now() + timeout, TimeUp::Idle));
     let duration = deadline.map(|deadline| (deadline, TimeUp::Duration));
     let first = [idle, duration].into_iter().flatten().min_by_key(|(at, _)| *at);
+    let first = first.map(|(at, which)| (timers.at(at), which));
     async move {
         match first {
-            Some((at, which)) => {
-                sleep_until(at).await;
+            Some((alarm, which)) => {
+                alarm.await;
                 which
             }
             None => pending().await,

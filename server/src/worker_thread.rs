@@ -12,7 +12,9 @@ use tokio::{
     runtime::{Builder, LocalOptions},
     sync::{oneshot, watch},
 };
-use underpass_core::{bootstrap_extension::BootstrapExtension, server::ServerContext, stats, worker::Worker};
+use underpass_core::{
+    bootstrap_extension::BootstrapExtension, server::ServerContext, stats, timers::Timers, worker::Worker,
+};
 
 use crate::{cluster_manager::ClusterManager, listener_manager::ListenerManager};
 
@@ -80,6 +82,7 @@ fn run(
     };
     let worker = Rc::new(Worker::new(index, Arc::clone(&parts.server)));
     runtime.block_on(async {
+        worker.set_timers(Timers::start());
         for extension in &*parts.extensions {
             extension.install(&worker);
         }

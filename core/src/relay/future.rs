@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::direction::{Direction, Failure, Surroundings};
 use super::{Accounting, BufferPool, Operation, RelayEnd, RelayOptions, Side};
 use crate::io::{AbortWatch, BoxIo, Io};
+use crate::timers::Alarm;
 use crate::user_space_socket::BufferLimits;
 
 pin_project! {
@@ -22,7 +23,7 @@ pin_project! {
         pump: Pump<'a>,
         limits: Limits,
         #[pin]
-        timer: Option<Sleep>,
+        timer: Option<Alarm>,
     }
 }
 
@@ -96,7 +97,7 @@ impl<'a> Relay<'a> {
             abort_watch: None,
             last_words: None,
         };
-        Self { pump, timer: limits.next().map(tokio::time::sleep_until), limits }
+        Self { pump, timer: limits.next().map(|next| options.timers.at(next)), limits }
     }
 
     /// Whether the end of stream of `side` was read.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::BufferPool;
+use crate::timers::Timers;
 
 /// How a relay shall behave.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub struct RelayOptions {
     pub early_data: Bytes,
     /// Where buffers come from and go back to; the worker's pool.
     pub pool: BufferPool,
+    /// Where its timeouts wait; the worker's timers.
+    pub timers: Timers,
 }
 
 /// Envoy's default of `per_connection_buffer_limit_bytes`.
@@ -44,6 +47,7 @@ impl Default for RelayOptions {
             fuse_hops: true,
             early_data: Bytes::new(),
             pool: BufferPool::default(),
+            timers: Timers::default(),
         }
     }
 }

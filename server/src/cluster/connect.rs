@@ -58,10 +58,11 @@ pub(super) enum Failure {
 impl Connector<'_> {
     /// Connects within the cluster's `connect_timeout`.
     pub(super) async fn connect(&self) -> Result<Opened, Failure> {
-        let result = match tokio::time::timeout(self.cluster.connect_timeout, self.any_address()).await {
-            Ok(result) => result,
-            Err(_) => Err(Failure::Timeout),
-        };
+        let result =
+            match self.worker.timers().timeout(self.cluster.connect_timeout, self.any_address()).await {
+                Ok(result) => result,
+                Err(_) => Err(Failure::Timeout),
+            };
         self.take_note(&result);
         result
     }
