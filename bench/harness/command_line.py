@@ -169,6 +169,8 @@ def _products(a):
 def _measure(a, argv, work, peers, own):
     workspace.prepare_network(a.cc)
     workspace.build_tools()
+    if a.out:
+        os.makedirs(os.path.join(a.out, "plots"), exist_ok=True)  # a folder that cannot be written shall not show at the end
     began = time.time()
 
     def log(*words):

@@ -197,7 +197,7 @@ def _growth(results, own):
 
 def _flat(sizes, small, large, key, text):
     a, b = sizes[small][key], sizes[large][key]
-    return Goal("Growth", f"{text}: {large:,} / {small:,}", "w1", FLAT, True, b / a if a else None)
+    return Goal("Growth", f"{text}: {large:,} / {small:,}", "w1", FLAT, True, b / a if a and a > 0 else None)
 
 
 def _flat_slope(sizes, key, text):
