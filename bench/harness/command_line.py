@@ -24,6 +24,7 @@ import argparse
 import os
 import re
 import shlex
+import signal
 import sys
 import time
 
@@ -200,6 +201,7 @@ def _measure(a, argv, work, peers, own):
         log("going on with", results.journal)
     if a.foundation_binary:
         results.set("binary", "foundation", {"stripped_bytes": peer_finder.stripped_size(a.foundation_binary)})
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped then, too
     runner = Runner(a, work, peers, own, results, log)
     try:
         runner.run()
