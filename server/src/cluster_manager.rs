@@ -8,7 +8,7 @@ mod managed;
 
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     rc::Rc,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
@@ -59,6 +59,10 @@ struct State {
     warming: BTreeMap<Arc<str>, Managed>,
     /// Where discovery runs, once it does.
     runtime: Option<Handle>,
+    /// The version of what was taken over last.
+    version: String,
+    /// Keeps the start waiting while clusters wait for their first hosts.
+    held: Option<InitTarget>,
 }
 
 impl ClusterManager {
@@ -95,8 +99,8 @@ impl ClusterManager {
     /// Adds a cluster, or changes the one of that name. Returns whether anything changed.
     ///
     /// `path` is where the configuration stands, `node` the tree it was read from (for `/config_dump`, and to see whether
-    /// anything changed), and `added_via_api` says that it does not come from the configuration file. A cluster of that file
-    /// cannot be changed by others, and nothing of the file may have the same name twice.
+    /// anything changed), and `version` the one that came with it, if it does not come from the configuration file. A cluster of
+    /// that file cannot be changed by others, and nothing of the file may have the same name twice.
     ///
     /// A new version takes over the hosts that it names again if connections to them are made as before. If it has to find
     /// its hosts first, the version before serves meanwhile.
@@ -105,14 +109,14 @@ impl ClusterManager {
         config: &Cluster,
         path: &ConfigPath,
         node: &Arc<Node>,
-        added_via_api: bool,
+        version: Option<&str>,
         warnings: &RefCell<Vec<BuildError>>,
     ) -> Result<bool, BuildError> {
         let _updating = self.updating.lock().unwrap_or_else(PoisonError::into_inner);
         let fingerprint = Fingerprint::new(node);
         let present = self.lock().newest(&config.name).map(Managed::summary);
         if let Some(present) = &present {
-            if !added_via_api {
+            if version.is_none() {
                 let message = format!("cluster manager: duplicate cluster '{}'", config.name);
                 return Err(BuildError::at(path.field("name"), message));
             }
@@ -123,7 +127,7 @@ impl ClusterManager {
                 Environment::reassign(config, path, &present.cluster)?;
                 let mut state = self.lock();
                 if let Some(managed) = state.active.get_mut(config.name.as_str()) {
-                    managed.renew(node, fingerprint);
+                    managed.renew(node, fingerprint, version);
                 }
                 self.stats.cluster_modified.inc();
                 return Ok(true);
@@ -140,16 +144,12 @@ impl ClusterManager {
             Some(_) => self.stats.cluster_modified.inc(),
             None => self.stats.cluster_added.inc(),
         }
-        self.take_in(built, node, fingerprint, added_via_api);
+        self.take_in(built, node, fingerprint, version);
         Ok(true)
     }
 
     /// Removes a cluster that was added by others than the configuration file. Connections to it live on. Returns whether
     /// there was one.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for sources of configuration that change while the process runs")
-    )]
     pub fn remove(&self, name: &str) -> bool {
         let _updating = self.updating.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
@@ -157,9 +157,11 @@ impl ClusterManager {
             return false;
         }
         let active = state.active.remove(name);
-        state.warming.remove(name);
+        let warming = state.warming.remove(name);
         self.count(&state);
+        let held = state.release();
         drop(state);
+        drop((warming, held));
         self.stats.cluster_removed.inc();
         if let Some(active) = active {
             self.directory.withdraw(&active.cluster.info.name);
@@ -214,6 +216,33 @@ impl ClusterManager {
         self.directory.get(cluster).is_some_and(|cluster| cluster.set_health(host, flag, on))
     }
 
+    /// The names of those that do not come from the configuration file.
+    pub fn names_from_api(&self) -> Vec<Arc<str>> {
+        let state = self.lock();
+        let all = state.active.values().chain(state.warming.values()).filter(|managed| managed.added_via_api);
+        let names: BTreeSet<_> = all.map(|managed| Arc::clone(&managed.cluster.info.name)).collect();
+        names.into_iter().collect()
+    }
+
+    /// Something that [`initialized`](Self::initialized) waits for.
+    pub fn init_target(&self, name: &str) -> InitTarget {
+        self.init.add(name)
+    }
+
+    /// Keeps the start waiting until all clusters that wait for their first hosts have them.
+    pub fn hold_until_warm(&self, target: InitTarget) {
+        let mut state = self.lock();
+        state.held = Some(target);
+        let held = state.release();
+        drop(state);
+        drop(held);
+    }
+
+    /// Notes the version of what was taken over last, for `/config_dump`.
+    pub fn set_version(&self, version: &str) {
+        version.clone_into(&mut self.lock().version);
+    }
+
     /// Whether there is a cluster of that name, in use or not.
     pub fn has(&self, name: &str) -> bool {
         self.lock().newest(name).is_some()
@@ -231,9 +260,9 @@ impl ClusterManager {
         built: Built,
         node: &Arc<Node>,
         fingerprint: Fingerprint,
-        added_via_api: bool,
+        version: Option<&str>,
     ) {
-        let mut managed = Managed::new(built, node, fingerprint, added_via_api);
+        let mut managed = Managed::new(built, node, fingerprint, version);
         let name = Arc::clone(&managed.cluster.info.name);
         let mut state = self.lock();
         let warm = managed.discovery.is_some();
@@ -277,6 +306,9 @@ impl ClusterManager {
             cluster.stats.discovery.warming_state.set(0);
             self.activate(&mut state, managed);
         }
+        let held = state.release();
+        drop(state);
+        drop(held);
     }
 
     fn count(&self, state: &State) {
@@ -296,6 +328,12 @@ fn settle(manager: &Weak<ClusterManager>, cluster: &Weak<SharedCluster>) {
 }
 
 impl State {
+    /// What keeps the start waiting, if it need not wait any more.
+    fn release(&mut self) -> Option<InitTarget> {
+        let waits = self.warming.values().any(|managed| managed.wait_at_start);
+        if waits { None } else { self.held.take() }
+    }
+
     /// The version that was configured last, be it in use or not.
     fn newest(&self, name: &str) -> Option<&Managed> {
         self.warming.get(name).or_else(|| self.active.get(name))

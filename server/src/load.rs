@@ -164,7 +164,7 @@ mod tests {
             "stats_config: {stats_tag: []}\nstatic_resources:\n  clusters:\n  - {name: b, type: STATICC}\n";
         insta::assert_snapshot!(load_texts(Some(text), None).unwrap_err(), @r#"
         x.yaml:1:16: error: stats_config.stats_tag: unknown field "stats_tag"; did you mean `stats_tags`?
-        x.yaml:4:21: error: static_resources.clusters[0].type: unknown value `STATICC`; did you mean `STATIC`? Possible: STATIC, STRICT_DNS, LOGICAL_DNS, ORIGINAL_DST
+        x.yaml:4:21: error: static_resources.clusters[0].type: unknown value `STATICC`; did you mean `STATIC`? Possible: STATIC, STRICT_DNS, LOGICAL_DNS, EDS, ORIGINAL_DST
         "#);
     }
 }

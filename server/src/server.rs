@@ -28,7 +28,7 @@ use crate::{
     command_line::{Mode, Options},
     config::{Bootstrap, HARMLESS},
     cross_checks,
-    dynamic_resources::ListenerDiscovery,
+    dynamic_resources::{ClusterDiscovery, ListenerDiscovery},
     lifecycle::{Lifecycle, State},
     listener,
     listener_manager::ListenerManager,
@@ -209,6 +209,13 @@ impl Server {
     async fn initialize(&self) {
         self.clusters.start(&tokio::runtime::Handle::current());
         self.clusters.initialized().await;
+        if let Some(source) = &self.bootstrap.dynamic_resources.cds_config {
+            tracing::info!(target: "upstream", "cm init: initializing cds");
+            let discovery = ClusterDiscovery::start(source, &self.context, &self.clusters);
+            self.discoveries.borrow_mut().push(discovery);
+            self.clusters.initialized().await;
+        }
+        tracing::info!(target: "upstream", "cm init: all clusters initialized");
         self.lifecycle.set_state(State::Initializing);
         self.context.init.start();
         if let Some(source) = &self.bootstrap.dynamic_resources.lds_config {

@@ -1,13 +1,62 @@
 //! Reading resources into typed messages, by the same rules wherever they come from.
 
+use std::sync::Arc;
+
 use serde::de::DeserializeOwned;
 
-use super::ConfigResource;
+use super::{ConfigResource, ConfigUpdate};
 use crate::{
-    config::{Reader, Report},
+    build_context::BuildError,
+    config::{ConfigPath, Document, Location, Reader, Report},
     extension::ExtensionSet,
     stats::Counter,
 };
+
+impl ConfigResource {
+    /// An error that was found when it was built, with its file and line.
+    pub fn explain(&self, error: &BuildError) -> String {
+        let Some(path) = &error.path else { return error.message.clone() };
+        let mut report = Report::new();
+        report.error(path.clone(), Some(self.locate(path)), &error.message);
+        report.to_string()
+    }
+
+    /// Writes warnings to the log.
+    pub fn warn(&self, warnings: Vec<BuildError>) {
+        for warning in warnings {
+            let path = warning.path.unwrap_or_default();
+            let mut report = Report::new();
+            let location = self.locate(&path);
+            report.warning(path, Some(location), warning.message);
+            tracing::warn!(target: "config", "{report}");
+        }
+    }
+
+    /// Where a path that leads into it stands.
+    fn locate(&self, path: &ConfigPath) -> Location {
+        let own = self.path.segments().len();
+        let inner = path.segments().into_iter().skip(own);
+        let inner = inner.fold(ConfigPath::root(), |path, segment| path.join(segment.clone()));
+        Document { file: Arc::clone(&self.node.file), root: Arc::clone(&self.node) }.locate(&inner)
+    }
+}
+
+impl ConfigUpdate {
+    /// The resource with this name, for those who want but one; `None` if the update is empty.
+    ///
+    /// # Errors
+    /// If there are others, and it is not among them. `kind` is for the message, which is Envoy's.
+    pub fn only(&self, name: &str, kind: &str) -> Result<Option<&ConfigResource>, String> {
+        match self.resources.iter().find(|resource| &*resource.name == name) {
+            None if self.resources.is_empty() => Ok(None),
+            Some(found) => Ok(Some(found)),
+            None => {
+                let names: Vec<_> = self.resources.iter().map(|resource| &*resource.name).collect();
+                Err(format!("Unexpected {kind} (expecting {name}): {}", names.join(", ")))
+            }
+        }
+    }
+}
 
 /// What is done about fields that neither Envoy nor this proxy knows, in configuration that changes while the process runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -23,7 +23,7 @@ use underpass_core::{
 
 use super::{
     directory::Directory,
-    discovery::{Discovery, LogicalDns, ONE_ENDPOINT, OriginalDst, Refresh, StrictDns},
+    discovery::{Discovery, EndpointDiscovery, LogicalDns, ONE_ENDPOINT, OriginalDst, Refresh, StrictDns},
     dns::{DnsOptions, HickoryLookup, Lookup},
     endpoint,
     load_balancer::Policy,
@@ -116,6 +116,9 @@ impl Environment {
             None => self.discovery(config, path, &cluster)?,
         };
         cluster.original_dst = original_dst;
+        if config.discovery_type == DiscoveryType::Eds {
+            cluster.eds_service_name = Some(config.eds_service_name().into());
+        }
         let wait_at_start = config.wait_for_warm_on_init.unwrap_or(true);
         Ok(Built { cluster: Arc::new(cluster), discovery, wait_at_start })
     }
@@ -220,6 +223,9 @@ impl Environment {
             Self::reassign(config, path, cluster)?;
             cluster.settle();
             return Ok(None);
+        }
+        if config.discovery_type == DiscoveryType::Eds {
+            return Ok(Some(Arc::new(EndpointDiscovery::new(config, path, &self.server)?)));
         }
         let lookup = self.lookup(config, path)?;
         let path = path.field("load_assignment");

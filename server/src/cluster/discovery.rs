@@ -1,9 +1,10 @@
 //! Discovery: how a cluster finds its hosts, over and over again.
 //!
 //! Hosts of `STATIC` clusters are in the configuration, so there is nothing to run for them; those of `ORIGINAL_DST` clusters
-//! come with the connections that want them. A source of hosts that comes from
-//! a control plane would be one more implementation of [`Discovery`].
+//! come with the connections that want them. Those of `EDS` clusters are
+//! named by a file or a control plane.
 
+mod endpoint_discovery;
 mod logical_dns;
 mod original_dst;
 mod refresh;
@@ -12,6 +13,7 @@ mod strict_dns;
 use std::{future::Future, pin::Pin, sync::Arc};
 
 pub(super) use self::{
+    endpoint_discovery::EndpointDiscovery,
     logical_dns::{LogicalDns, ONE_ENDPOINT},
     original_dst::OriginalDst,
     refresh::Refresh,

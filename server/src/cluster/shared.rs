@@ -30,6 +30,8 @@ pub(crate) struct SharedCluster {
     pub drains_on_change: bool,
     /// Where hosts come from that are made as connections need them; absent, they are picked from those that are there.
     pub original_dst: Option<Arc<OriginalDst>>,
+    /// The name under which its endpoints are asked for, where they come from a file or a control plane.
+    pub eds_service_name: Option<Arc<str>>,
     directory: Weak<Directory>,
     /// Whether workers may have seen its hosts, so that changes are worth counting.
     settled: AtomicBool,
@@ -46,7 +48,17 @@ impl SharedCluster {
         directory: &Arc<Directory>,
     ) -> Self {
         let (directory, settled) = (Arc::downgrade(directory), AtomicBool::new(false));
-        Self { info, policy, stats, membership, drains_on_change, original_dst: None, directory, settled }
+        Self {
+            info,
+            policy,
+            stats,
+            membership,
+            drains_on_change,
+            original_dst: None,
+            eds_service_name: None,
+            directory,
+            settled,
+        }
     }
 
     /// Replaces all hosts. Returns whether anything changed.

@@ -2,7 +2,10 @@
 //!
 //! <https://www.envoyproxy.io/docs/envoy/latest/operations/admin#get--clusters>
 
-use std::{fmt::Write as _, sync::atomic::Ordering};
+use std::{
+    fmt::Write as _,
+    sync::{Arc, atomic::Ordering},
+};
 
 use serde_json::{Map, Value, json};
 use underpass_core::{
@@ -22,6 +25,8 @@ pub struct ClusterStatus {
     pub observability_name: String,
     /// Whether a control plane added it.
     pub added_via_api: bool,
+    /// The name under which its endpoints are asked for, if they come from a file or a control plane.
+    pub eds_service_name: Option<Arc<str>>,
     /// Limits of the default and the high priority.
     pub limits: [LimitStatus; 2],
     /// Its hosts, by priority and in the order of the configuration.
@@ -72,6 +77,7 @@ impl ClusterStatus {
             name: cluster.info.name.to_string(),
             observability_name: cluster.info.observability_name.to_string(),
             added_via_api,
+            eds_service_name: cluster.eds_service_name.clone(),
             limits: [LimitStatus::new(default), LimitStatus::new(high)],
             hosts: cluster.membership.hosts().iter().map(|host| HostStatus::new(host)).collect(),
         }
@@ -91,6 +97,9 @@ impl ClusterStatus {
             }
         }
         line("added_via_api", &self.added_via_api);
+        if let Some(name) = &self.eds_service_name {
+            line("eds_service_name", name);
+        }
         for host in &self.hosts {
             let mut line = |what: &str, value: &dyn std::fmt::Display| {
                 line(&format!("{}::{what}", host.address), value);
@@ -125,6 +134,9 @@ impl ClusterStatus {
         let [default, mut high] = self.limits.map(LimitStatus::to_json);
         high["priority"] = json!("HIGH");
         status.insert("circuit_breakers".into(), json!({ "thresholds": [default, high] }));
+        if let Some(name) = &self.eds_service_name {
+            status.insert("eds_service_name".into(), json!(**name));
+        }
         status.insert("observability_name".into(), json!(self.observability_name));
         Value::Object(status)
     }

@@ -49,6 +49,9 @@ impl ClusterManager {
         let (dynamic, fixed): (Vec<_>, Vec<_>) =
             state.active.values().partition(|managed| managed.added_via_api);
         let mut dump = json!({ "@type": "type.googleapis.com/envoy.admin.v3.ClustersConfigDump" });
+        if !state.version.is_empty() {
+            dump["version_info"] = json!(state.version);
+        }
         let lists = [
             ("static_clusters", fixed),
             ("dynamic_active_clusters", dynamic),
@@ -66,7 +69,11 @@ fn entry(managed: &Managed) -> Value {
     if let Some(fields) = cluster.as_object_mut() {
         fields.insert("@type".to_owned(), json!(CLUSTER));
     }
-    json!({ "cluster": cluster, "last_updated": managed.last_updated })
+    let mut entry = json!({ "cluster": cluster, "last_updated": managed.last_updated });
+    if !managed.version_info.is_empty() {
+        entry["version_info"] = json!(managed.version_info);
+    }
+    entry
 }
 
 fn ending() -> AdminResponse {

@@ -22,6 +22,8 @@ pub(super) struct Managed {
     pub fingerprint: Fingerprint,
     /// Whether it comes from others than the configuration file.
     pub added_via_api: bool,
+    /// The version that came with it.
+    pub version_info: String,
     /// Whether the start waits for its first hosts.
     pub wait_at_start: bool,
     /// When its configuration came.
@@ -39,14 +41,20 @@ pub(super) struct Summary {
 }
 
 impl Managed {
-    pub(super) fn new(built: Built, node: &Arc<Node>, fingerprint: Fingerprint, added_via_api: bool) -> Self {
+    pub(super) fn new(
+        built: Built,
+        node: &Arc<Node>,
+        fingerprint: Fingerprint,
+        version: Option<&str>,
+    ) -> Self {
         let Built { cluster, discovery, wait_at_start } = built;
         Self {
             cluster,
             discovery,
             node: Arc::clone(node),
             fingerprint,
-            added_via_api,
+            added_via_api: version.is_some(),
+            version_info: version.unwrap_or_default().to_owned(),
             wait_at_start,
             last_updated: timestamp::now(),
             task: None,
@@ -54,9 +62,10 @@ impl Managed {
     }
 
     /// The same cluster, from another configuration.
-    pub(super) fn renew(&mut self, node: &Arc<Node>, fingerprint: Fingerprint) {
+    pub(super) fn renew(&mut self, node: &Arc<Node>, fingerprint: Fingerprint, version: Option<&str>) {
         self.node = Arc::clone(node);
         self.fingerprint = fingerprint;
+        version.unwrap_or_default().clone_into(&mut self.version_info);
         self.last_updated = timestamp::now();
     }
 

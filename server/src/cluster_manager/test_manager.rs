@@ -73,7 +73,8 @@ impl TestManager {
     fn put(&self, yaml: &str, added_via_api: bool) -> Result<bool, String> {
         let (cluster, node) = parse(yaml);
         let path = ConfigPath::root().field("clusters").index(0);
-        let result = self.manager.add_or_update(&cluster, &path, &node, added_via_api, &self.warnings);
+        let version = added_via_api.then_some("1");
+        let result = self.manager.add_or_update(&cluster, &path, &node, version, &self.warnings);
         result.map_err(|error| error.to_string())
     }
 

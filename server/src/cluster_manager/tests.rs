@@ -268,5 +268,5 @@ fn config_dump_tells_clusters_of_the_file_from_others() {
     for list in ["static_clusters", "dynamic_active_clusters"] {
         dump[list][0]["last_updated"] = "then".into();
     }
-    insta::assert_snapshot!(dump, @r#"{"@type":"type.googleapis.com/envoy.admin.v3.ClustersConfigDump","dynamic_active_clusters":[{"cluster":{"@type":"type.googleapis.com/envoy.config.cluster.v3.Cluster","connect_timeout":"1s","name":"other"},"last_updated":"then"}],"static_clusters":[{"cluster":{"@type":"type.googleapis.com/envoy.config.cluster.v3.Cluster","load_assignment":{"cluster_name":"up","endpoints":[{"lb_endpoints":[{"endpoint":{"address":{"socket_address":{"address":"127.0.0.1","port_value":1}}}}]}]},"name":"up"},"last_updated":"then"}]}"#);
+    insta::assert_snapshot!(dump, @r#"{"@type":"type.googleapis.com/envoy.admin.v3.ClustersConfigDump","dynamic_active_clusters":[{"cluster":{"@type":"type.googleapis.com/envoy.config.cluster.v3.Cluster","connect_timeout":"1s","name":"other"},"last_updated":"then","version_info":"1"}],"static_clusters":[{"cluster":{"@type":"type.googleapis.com/envoy.config.cluster.v3.Cluster","load_assignment":{"cluster_name":"up","endpoints":[{"lb_endpoints":[{"endpoint":{"address":{"socket_address":{"address":"127.0.0.1","port_value":1}}}}]}]},"name":"up"},"last_updated":"then"}]}"#);
 }

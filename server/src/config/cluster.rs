@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 use underpass_core::{
-    config::{Address, ExtensionConfig, Metadata, PositiveDuration, TcpKeepalive, TypedConfig},
+    config::{Address, ConfigSource, ExtensionConfig, Metadata, PositiveDuration, TcpKeepalive, TypedConfig},
     protocol_options::ProtocolOptionsConfig,
     transport_socket::UpstreamTransportSocketConfig,
 };
@@ -41,6 +41,8 @@ pub struct Cluster {
     pub discovery_type: DiscoveryType,
     /// Its hosts, or the names they are found by.
     pub load_assignment: Option<ClusterLoadAssignment>,
+    /// Where the hosts of a cluster of type [`DiscoveryType::Eds`] come from.
+    pub eds_cluster_config: EdsClusterConfig,
     /// How long connecting may take.
     pub connect_timeout: Option<Duration>,
     /// A soft limit, in bytes, on what is buffered for a connection in each direction.
@@ -118,6 +120,12 @@ impl Cluster {
         self.cleanup_interval.map_or(CLEANUP_INTERVAL, PositiveDuration::get)
     }
 
+    /// The name under which endpoints are asked for.
+    pub fn eds_service_name(&self) -> &str {
+        let name = &self.eds_cluster_config.service_name;
+        if name.is_empty() { &self.name } else { name }
+    }
+
     /// The name in stats.
     pub fn observability_name(&self) -> &str {
         if self.alt_stat_name.is_empty() { &self.name } else { &self.alt_stat_name }
@@ -135,8 +143,20 @@ pub enum DiscoveryType {
     StrictDns,
     /// The one name in the configuration is one host, whose address may change from connection to connection.
     LogicalDns,
+    /// The hosts come from a file or a control plane.
+    Eds,
     /// Each connection goes where it was meant to go before it was redirected to this process.
     OriginalDst,
+}
+
+/// `envoy.config.cluster.v3.Cluster.EdsClusterConfig`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct EdsClusterConfig {
+    /// The source.
+    pub eds_config: Option<ConfigSource>,
+    /// The name of the cluster there; empty, its own.
+    pub service_name: String,
 }
 
 /// `envoy.config.cluster.v3.UpstreamConnectionOptions`.

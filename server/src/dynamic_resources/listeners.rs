@@ -17,7 +17,7 @@ use underpass_core::{
     server::ServerContext,
 };
 
-use super::{Failures, explain, warn};
+use super::Failures;
 use crate::{
     cluster_manager::ClusterManager,
     config::listener::Listener,
@@ -95,8 +95,8 @@ impl ListenerDiscovery {
             source: Source::Api { version_info: resource.version.to_string() },
         };
         let change = self.listeners.add_or_update(&config, &warnings);
-        warn(resource, warnings.take());
-        change.map(|change| change != Change::Ignored).map_err(|error| explain(resource, &error))
+        resource.warn(warnings.take());
+        change.map(|change| change != Change::Ignored).map_err(|error| resource.explain(&error))
     }
 
     /// A route of the listener's own to a cluster that is not there is refused, as in Envoy.
@@ -104,7 +104,7 @@ impl ListenerDiscovery {
         let unmet: Vec<_> = cross_checks::required_clusters(message, &resource.path)
             .into_iter()
             .filter(|(cluster, _, _)| !self.clusters.has(cluster))
-            .map(|(_, path, refusal)| explain(resource, &BuildError::at(path, refusal)))
+            .map(|(_, path, refusal)| resource.explain(&BuildError::at(path, refusal)))
             .collect();
         if unmet.is_empty() { Ok(()) } else { Err(unmet.join("\n")) }
     }

@@ -68,7 +68,7 @@ impl Problems<'_> {
         for (index, cluster) in bootstrap.static_resources.clusters.iter().enumerate() {
             let path = path.index(index);
             let node = self.document.find(&path);
-            let added = manager.add_or_update(cluster, &path, &node, false, &warnings);
+            let added = manager.add_or_update(cluster, &path, &node, None, &warnings);
             self.collect(added);
         }
         self.warnings(warnings.take());
@@ -84,10 +84,6 @@ impl Problems<'_> {
             if let Some(source) = source {
                 self.collect(config_subscription::check(source, &path.field(field), server));
             }
-        }
-        if dynamic.cds_config.is_some() {
-            let message = "is not implemented yet";
-            self.error(BuildError::at(path.field("cds_config"), message));
         }
     }
 

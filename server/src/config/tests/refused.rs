@@ -47,8 +47,8 @@ fn a_cluster() {
         @"
     static_resources.clusters[0].name: value length must be at least 1 character
     static_resources.clusters[0].name: value length must be at least 1 character
-    static_resources.clusters[0].type: unknown value `STATICC`; did you mean `STATIC`? Possible: STATIC, STRICT_DNS, LOGICAL_DNS, ORIGINAL_DST
-    static_resources.clusters[0].type: Envoy knows the value `EDS`, Underpass does not implement it yet; it implements: STATIC, STRICT_DNS, LOGICAL_DNS, ORIGINAL_DST
+    static_resources.clusters[0].type: unknown value `STATICC`; did you mean `STATIC`? Possible: STATIC, STRICT_DNS, LOGICAL_DNS, EDS, ORIGINAL_DST
+
     static_resources.clusters[0].cleanup_interval: value must be greater than 0s
     static_resources.clusters[0].cluster_type: Envoy knows this field, Underpass does not implement it yet
     static_resources.clusters[0].original_dst_lb_config.upstream_port_override: value must be inside range [0, 65535], not 65536
