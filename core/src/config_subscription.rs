@@ -34,6 +34,7 @@
 //! Whoever needs resources implements [`ConfigWatcher`] and calls [`subscribe`]. What the watcher answers to an update is the
 //! ACK or NACK. Everything happens on the main thread, in its runtime.
 
+mod accepted;
 mod delivery;
 mod reading;
 mod stats;
@@ -44,6 +45,7 @@ use std::{
 };
 
 pub use self::{
+    accepted::{AcceptedPlace, AcceptedResource, AcceptedResources},
     delivery::Delivery,
     reading::{ResourceReader, UnknownFields},
     stats::{ReloadStats, SubscriptionStats},

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use underpass_core::{
     access_log::AccessLog,
-    config::{CidrRange, NonEmptyString},
+    config::{CidrRange, ConfigSource, NonEmptyString},
 };
 use underpass_http::{
     filter::HttpFilterEntry,
@@ -32,6 +32,9 @@ pub struct HttpConnectionManager {
     /// The routes.
     #[serde(default)]
     pub route_config: RouteConfiguration,
+    /// Where the routes come from, if they do not stand here.
+    #[serde(default)]
+    pub rds: Option<Rds>,
     /// What requests pass through.
     #[serde(default)]
     pub http_filters: Vec<HttpFilterEntry>,
@@ -158,6 +161,16 @@ pub struct HttpConnectionManager {
     /// Whether the connection's addresses are kept for an upstream PROXY header; yes unless set.
     #[serde(default)]
     pub add_proxy_protocol_connection_state: Option<bool>,
+}
+
+/// `envoy.extensions.filters.network.http_connection_manager.v3.Rds`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Rds {
+    /// The source.
+    pub config_source: ConfigSource,
+    /// The name of the route configuration.
+    pub route_config_name: String,
 }
 
 /// `HttpConnectionManager.CodecType`.

@@ -145,7 +145,7 @@ impl Exchange {
         }
         let http = Rc::clone(&self.connection.http);
         let stream = Rc::new(HttpStream::new(http, Rc::clone(&self.info), head));
-        stream.set_routes(Arc::clone(&self.connection.settings.routes));
+        stream.set_routes(self.connection.settings.routes.current());
         if let Some(replies) = &self.connection.settings.local_replies {
             stream.set_local_replies(Arc::clone(replies));
         }

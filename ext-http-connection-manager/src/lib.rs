@@ -15,6 +15,8 @@ mod prepare;
 mod reply;
 mod request_headers;
 mod response_headers;
+mod route_discovery;
+mod routes;
 mod settings;
 mod stats;
 mod timer;

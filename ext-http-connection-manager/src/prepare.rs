@@ -39,7 +39,9 @@ impl Exchange {
         }
         let mut head = stream.request_mut();
         settings.host_normalization.apply(&mut head, &stream.info.addresses.borrow().local);
-        settings.request_headers.apply(&mut head, &stream.info, settings.routes.internal_only_headers());
+        let routes = stream.routes();
+        let internal_only = routes.as_ref().map_or(&[][..], |routes| routes.internal_only_headers());
+        settings.request_headers.apply(&mut head, &stream.info, internal_only);
         Ok(())
     }
 

@@ -10,17 +10,17 @@ use underpass_core::{
 };
 use underpass_http::{
     downstream::{self, CodecStats, ServerOptions},
-    filter::{FilterChain, HttpFilterContext},
+    filter::FilterChain,
     local_reply::LocalReplies,
     path_normalization::{EscapedSlashes, PathNormalization},
     protocol_options::{CommonSettings, Http1Settings, Http2Settings},
-    route::RouteTable,
 };
 
 use crate::{
     config::{CodecType, HcmAccessLogOptions, HttpConnectionManager, PathWithEscapedSlashesAction},
     request_headers::{HostNormalization, RequestHeaders},
     response_headers::ResponseHeaders,
+    routes::Routes,
     stats::{ListenerStats, ManagerStats, always_zero},
     upgrade::Upgrades,
 };
@@ -34,7 +34,7 @@ pub(crate) struct Settings {
     pub(crate) logs: AccessLogs,
     /// When requests are logged, apart from their end.
     pub(crate) log_options: HcmAccessLogOptions,
-    pub(crate) routes: Arc<RouteTable>,
+    pub(crate) routes: Routes,
     pub(crate) filters: FilterChain,
     pub(crate) upgrades: Upgrades,
     pub(crate) path_normalization: PathNormalization,
@@ -65,8 +65,7 @@ impl Settings {
         let path = context.path();
         let stat_prefix = format!("http.{}.", config.stat_prefix.as_str());
         let scope = context.server.stats.scope(&stat_prefix);
-        let filter_context = HttpFilterContext { build: context, name: "", stat_prefix: &stat_prefix };
-        let routes = RouteTable::build(&config.route_config, &path.field("route_config"), &filter_context)?;
+        let routes = Routes::build(config, &stat_prefix, context)?;
         let filters = path.field("http_filters");
         let filters = FilterChain::build(&config.http_filters, &filters, "http", &stat_prefix, context)?;
         let common = CommonSettings::new(&config.common_http_protocol_options);

@@ -105,6 +105,11 @@ impl HttpStream {
         self.clear_route_cache();
     }
 
+    /// The routes that count for this stream.
+    pub fn routes(&self) -> Option<Arc<RouteTable>> {
+        self.routes.borrow().clone()
+    }
+
     /// The route of the request. It is found once, by the request as it is at the first call, and noted in the stream's info.
     pub fn route(&self) -> Option<Arc<Route>> {
         if let RouteCache::Known(route) = &*self.route.borrow() {

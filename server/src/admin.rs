@@ -26,6 +26,9 @@ use crate::{
     listener_manager::ListenerManager, logging::Logging,
 };
 
+/// The section of `/config_dump` about endpoints.
+pub(crate) const ENDPOINTS: &str = "endpoints";
+
 type Section = Box<dyn Fn() -> serde_json::Value + Send + Sync>;
 
 /// The endpoints and the sections of `/config_dump`, by path and name.
@@ -65,9 +68,12 @@ impl AdminRegistry {
     }
 
     /// What the sections show; `null` is one that has no meaning in this process.
-    fn sections(&self) -> Vec<serde_json::Value> {
+    ///
+    /// Endpoints are many, so they are shown if they are asked for.
+    fn sections(&self, endpoints: bool) -> Vec<serde_json::Value> {
         let sections = self.sections.read().unwrap_or_else(PoisonError::into_inner);
-        sections.values().map(|section| section()).filter(|section| !section.is_null()).collect()
+        let wanted = sections.iter().filter(|(name, _)| endpoints || **name != ENDPOINTS);
+        wanted.map(|(_, section)| section()).filter(|section| !section.is_null()).collect()
     }
 }
 

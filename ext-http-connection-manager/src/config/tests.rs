@@ -55,7 +55,7 @@ fn what_envoy_refuses_is_refused() {
     insta::assert_snapshot!(error("max_request_headers_kb: 8193"), @"x.yaml:1:60: error: max_request_headers_kb: value must be inside range (0, 8192], not 8193");
     insta::assert_snapshot!(error("local_reply_config: {mappers: [{}]}"), @"x.yaml:1:67: error: local_reply_config.mappers[0]: `filter` is missing");
     insta::assert_snapshot!(error("via: \"a\\nb\""), @r#"x.yaml:1:41: error: via: value must not have NUL, CR or LF, not "a\nb""#);
-    insta::assert_snapshot!(error("rds: {route_config_name: x, config_source: {ads: {}}}"), @"x.yaml:1:36: error: rds: Envoy knows this field, Underpass does not implement it yet");
+    insta::assert_snapshot!(error("rds: {route_config_name: x, config_source: {ads: {}}}"), @"x.yaml:1:1: error: only one of rds, route_config can be set (route_specifier)");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use underpass_core::{
     build_context::{BuildContext, BuildError},
     config::one_of,
+    config_subscription,
 };
 
 use super::{CodecType, HttpConnectionManager};
@@ -29,6 +30,10 @@ impl HttpConnectionManager {
         ];
         if let Err(message) = one_of("transformation", &set) {
             return Err(context.error_at("scheme_header_transformation", message));
+        }
+        if let Some(rds) = &self.rds {
+            let path = context.path().field("rds").field("config_source");
+            config_subscription::check(&rds.config_source, &path, context.server)?;
         }
         self.validate_access_log_options(context)?;
         self.validate_upgrades(context)?;

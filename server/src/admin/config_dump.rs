@@ -15,6 +15,10 @@ const REPEATED: &[(&str, &str)] = &[
     ("dynamic_warming_clusters", "ClustersConfigDump.DynamicCluster"),
     ("static_listeners", "ListenersConfigDump.StaticListener"),
     ("dynamic_listeners", "ListenersConfigDump.DynamicListener"),
+    ("static_endpoint_configs", "EndpointsConfigDump.StaticEndpointConfig"),
+    ("dynamic_endpoint_configs", "EndpointsConfigDump.DynamicEndpointConfig"),
+    ("static_route_configs", "RoutesConfigDump.StaticRouteConfig"),
+    ("dynamic_route_configs", "RoutesConfigDump.DynamicRouteConfig"),
     ("static_secrets", "SecretsConfigDump.StaticSecret"),
     ("dynamic_active_secrets", "SecretsConfigDump.DynamicSecret"),
     ("dynamic_warming_secrets", "SecretsConfigDump.DynamicSecret"),
@@ -24,10 +28,11 @@ pub(super) fn add(registry: &Arc<AdminRegistry>) {
     let weak = Arc::downgrade(registry);
     let endpoint =
         AdminEndpoint::show("/config_dump", "dump current configs", move |request| match weak.upgrade() {
-            Some(registry) => answer(registry.sections(), request),
+            Some(registry) => answer(registry.sections(request.parameter("include_eds").is_some()), request),
             None => AdminResponse::error(503, "shutting down\n"),
         });
     registry.add_endpoint(endpoint.with_parameters(&[
+        ("include_eds", "dump the endpoints of all clusters, too"),
         ("resource", "dump only this repeated field, such as static_listeners or dynamic_active_clusters"),
         ("name_regex", "dump only what has a name that matches"),
         ("mask", "keep only these fields, comma-separated paths"),

@@ -3,6 +3,7 @@
 //! A host that discovery names again stays the same host: its number, its stats, and what workers keep for it.
 
 mod diff;
+mod dump;
 
 use std::sync::{
     Arc, Mutex, PoisonError,

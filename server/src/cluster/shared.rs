@@ -91,6 +91,11 @@ impl SharedCluster {
         self.announce(changed)
     }
 
+    /// The name of its `ClusterLoadAssignment`.
+    pub(crate) fn assignment_name(&self) -> &str {
+        self.eds_service_name.as_ref().unwrap_or(&self.info.name)
+    }
+
     /// Its first hosts are there.
     pub(crate) fn settle(&self) {
         self.membership.settle();

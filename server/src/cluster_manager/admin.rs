@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use underpass_core::admin::{AdminEndpoint, AdminRequest, AdminResponse};
 
 use super::{ClusterManager, Managed};
+use crate::admin::ENDPOINTS;
 
 /// The Envoy name of a cluster's configuration.
 const CLUSTER: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
@@ -25,6 +26,9 @@ impl ClusterManager {
         let manager = Arc::downgrade(self);
         let section = move || manager.upgrade().map_or(Value::Null, |manager| manager.config_dump());
         self.server.admin.add_config_dump("clusters", Box::new(section));
+        let manager = Arc::downgrade(self);
+        let section = move || manager.upgrade().map_or(Value::Null, |manager| manager.endpoints_dump());
+        self.server.admin.add_config_dump(ENDPOINTS, Box::new(section));
     }
 
     fn show(&self, request: &AdminRequest) -> AdminResponse {
@@ -59,6 +63,25 @@ impl ClusterManager {
         ];
         for (field, clusters) in lists.into_iter().filter(|(_, clusters)| !clusters.is_empty()) {
             dump[field] = clusters.into_iter().map(entry).collect();
+        }
+        dump
+    }
+}
+
+impl ClusterManager {
+    /// The message `envoy.admin.v3.EndpointsConfigDump` as JSON: the hosts of clusters in use, however they were found.
+    fn endpoints_dump(&self) -> Value {
+        let state = self.lock();
+        let mut dump = json!({ "@type": "type.googleapis.com/envoy.admin.v3.EndpointsConfigDump" });
+        let lists = [("static_endpoint_configs", false), ("dynamic_endpoint_configs", true)];
+        for (field, added_via_api) in lists {
+            let clusters = state.active.values().filter(|managed| managed.added_via_api == added_via_api);
+            let configs: Vec<_> = clusters
+                .map(|managed| json!({ "endpoint_config": managed.cluster.membership.to_json(managed.cluster.assignment_name()) }))
+                .collect();
+            if !configs.is_empty() {
+                dump[field] = configs.into();
+            }
         }
         dump
     }

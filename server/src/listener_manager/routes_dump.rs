@@ -6,25 +6,34 @@
 use std::sync::{Arc, Weak};
 
 use serde_json::{Value, json};
-use underpass_core::config::Node;
+use underpass_core::{
+    config::Node,
+    config_subscription::{AcceptedResource, AcceptedResources},
+};
 
 use super::{ListenerManager, snapshot::Placement, state::State};
+use crate::timestamp;
 
 const ROUTE_CONFIGURATION: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
+const ROUTE_CONFIGURATION_NAME: &str = "envoy.config.route.v3.RouteConfiguration";
 const CONNECTION_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
 /// Lets `/config_dump` ask the manager.
 pub(super) fn add(manager: &Arc<ListenerManager>) {
-    let section = |dump: fn(&State) -> Value| {
+    let section = |dump: fn(&State, &AcceptedResources) -> Value| {
         let weak: Weak<ListenerManager> = Arc::downgrade(manager);
-        Box::new(move || weak.upgrade().map_or(Value::Null, |manager| dump(&manager.lock())))
+        Box::new(move || {
+            let Some(manager) = weak.upgrade() else { return Value::Null };
+            let accepted = AcceptedResources::of(&manager.server.singletons);
+            dump(&manager.lock(), &accepted)
+        })
     };
     manager.server.admin.add_config_dump("routes", section(routes));
     manager.server.admin.add_config_dump("route_scopes", section(route_scopes));
 }
 
-fn routes(state: &State) -> Value {
+fn routes(state: &State, accepted: &AcceptedResources) -> Value {
     let mut has_manager = false;
     let mut configs = Vec::new();
     for placement in placements(state) {
@@ -42,10 +51,25 @@ fn routes(state: &State) -> Value {
     if !configs.is_empty() {
         section["static_route_configs"] = configs.into();
     }
+    let dynamic: Vec<_> = accepted.of_type(ROUTE_CONFIGURATION_NAME).iter().map(dynamic).collect();
+    if !dynamic.is_empty() {
+        section["dynamic_route_configs"] = dynamic.into();
+    }
     if has_manager { section } else { Value::Null }
 }
 
-fn route_scopes(state: &State) -> Value {
+/// A route configuration that came from a source.
+fn dynamic(resource: &AcceptedResource) -> Value {
+    let mut config = resource.node.to_json();
+    config["@type"] = json!(ROUTE_CONFIGURATION);
+    let mut entry = json!({ "route_config": config, "last_updated": timestamp::at(resource.since) });
+    if !resource.version.is_empty() {
+        entry["version_info"] = json!(*resource.version);
+    }
+    entry
+}
+
+fn route_scopes(state: &State, _: &AcceptedResources) -> Value {
     let has_manager =
         placements(state).any(|it| connection_managers(&it.listener.origin.node).next().is_some());
     if has_manager {

@@ -42,6 +42,13 @@ impl ConfigSource {
         kinds.into_iter().find(|(is_set, _)| *is_set).map(|(_, kind)| kind)
     }
 
+    /// A text that is the same for sources that say the same.
+    pub fn identity(&self) -> String {
+        let raw = |message: &Option<RawMessage>| message.as_ref().map(|message| message.node.stable_hash());
+        let messages = [&self.api_config_source, &self.ads, &self.own_server].map(raw);
+        format!("{:?} {:?} {messages:?} {:?}", self.path, self.path_config_source, self.initial_fetch_timeout)
+    }
+
     /// `initial_fetch_timeout`, 15 s by default; `None` is for ever.
     pub fn initial_fetch_timeout_or_none(&self) -> Option<Duration> {
         Some(self.initial_fetch_timeout.unwrap_or(INITIAL_FETCH_TIMEOUT)).filter(|timeout| !timeout.is_zero())
