@@ -3,7 +3,9 @@
 //! The bootstrap extension `envoy.bootstrap.internal_listener` installs an [`InternalListenerRegistry`] into each
 //! worker's slots; the listener manager fills it; the client connection factory reads it.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
+
+use rustc_hash::FxHashMap;
 
 use crate::{address::Address, user_space_socket::UserSpaceSocket};
 
@@ -26,7 +28,7 @@ pub struct InternalListenerSupport {
 /// The internal listeners of one worker, by name.
 pub struct InternalListenerRegistry {
     buffer_size: usize,
-    listeners: RefCell<HashMap<Arc<str>, Rc<dyn InternalListener>>>,
+    listeners: RefCell<FxHashMap<Arc<str>, Rc<dyn InternalListener>>>,
 }
 
 impl InternalListenerRegistry {

@@ -3,10 +3,11 @@
 use std::{
     any::{Any, TypeId},
     cell::{OnceCell, RefCell},
-    collections::HashMap,
     rc::Rc,
     sync::Arc,
 };
+
+use rustc_hash::FxHashMap;
 
 use crate::{
     cluster::{ClusterManager, HostId},
@@ -19,7 +20,7 @@ pub struct Worker {
     index: usize,
     server: Arc<ServerContext>,
     slots: Slots,
-    hosts: RefCell<HashMap<HostId, Rc<Slots>>>,
+    hosts: RefCell<FxHashMap<HostId, Rc<Slots>>>,
     cluster_manager: OnceCell<Rc<dyn ClusterManager>>,
     timers: OnceCell<Timers>,
 }
@@ -85,7 +86,7 @@ impl Worker {
 
 /// Typed places: at most one value of each type.
 #[derive(Default)]
-pub struct Slots(RefCell<HashMap<TypeId, Rc<dyn Any>>>);
+pub struct Slots(RefCell<FxHashMap<TypeId, Rc<dyn Any>>>);
 
 impl Slots {
     /// The value of that type.

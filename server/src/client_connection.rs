@@ -4,8 +4,9 @@ pub(crate) mod pipe;
 pub(crate) mod socket;
 pub(crate) mod socket_setup;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use underpass_core::{
     address::AddressKind,
     client_connection::{ClientConnectionFactory, ClientConnectionFactoryRegistration},
@@ -13,7 +14,7 @@ use underpass_core::{
 
 /// The factories of a process.
 #[derive(Default)]
-pub(crate) struct Factories(HashMap<AddressKind, Arc<dyn ClientConnectionFactory>>);
+pub(crate) struct Factories(FxHashMap<AddressKind, Arc<dyn ClientConnectionFactory>>);
 
 /// Two crates serve the same kind of address.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,7 +37,7 @@ impl Factories {
     pub(crate) fn new<'r>(
         registrations: impl IntoIterator<Item = &'r ClientConnectionFactoryRegistration>,
     ) -> Result<Self, DuplicateFactory> {
-        let mut found: HashMap<AddressKind, &ClientConnectionFactoryRegistration> = HashMap::new();
+        let mut found: FxHashMap<AddressKind, &ClientConnectionFactoryRegistration> = FxHashMap::default();
         let name = |factory: &ClientConnectionFactoryRegistration| {
             format!("{} of {}", factory.registration.name, factory.registration.provider)
         };

@@ -20,13 +20,10 @@ mod ring_hash;
 mod round_robin;
 mod subset;
 
-use std::{
-    cell::RefCell,
-    collections::{HashMap, hash_map::Entry},
-    sync::Arc,
-};
+use std::{cell::RefCell, collections::hash_map::Entry, sync::Arc};
 
 use fastrand::Rng;
+use rustc_hash::FxHashMap;
 use underpass_core::cluster::Host;
 
 pub(crate) use self::{
@@ -47,8 +44,8 @@ use super::host_set::HostSet;
 /// Picks hosts on one worker. It knows whose turn it is, but not by which rules: they may change while turns go on.
 pub(crate) struct LoadBalancer {
     random: RefCell<Rng>,
-    pickers: RefCell<HashMap<Source, Box<dyn Picker>>>,
-    localities: RefCell<HashMap<(usize, Availability), LocalityPicker>>,
+    pickers: RefCell<FxHashMap<Source, Box<dyn Picker>>>,
+    localities: RefCell<FxHashMap<(usize, Availability), LocalityPicker>>,
 }
 
 /// The list of hosts that a picker picks from.

@@ -2,11 +2,12 @@
 
 use std::{
     cell::RefCell,
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     rc::{Rc, Weak},
     sync::Arc,
 };
 
+use rustc_hash::FxHashMap;
 use underpass_core::{
     cluster::{
         Cluster, ClusterInfo, Host, HostId, LoadBalancerContext, PoolFailure, PoolFailureReason, Thresholds,
@@ -33,7 +34,7 @@ pub(super) struct WorkerCluster {
     balancer: Rc<Balancer>,
     /// The hosts as they were when this worker looked last.
     candidates: RefCell<Arc<Candidates>>,
-    pools: RefCell<HashMap<HostId, Rc<HostPool>>>,
+    pools: RefCell<FxHashMap<HostId, Rc<HostPool>>>,
 }
 
 impl WorkerCluster {

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 use underpass_core::{
     cluster::{Cluster, ClusterManager},
@@ -27,7 +28,7 @@ pub(crate) struct WorkerView {
     factories: Arc<Factories>,
     worker: Weak<Worker>,
     mailbox: Arc<Mailbox>,
-    clusters: RefCell<HashMap<Arc<str>, Rc<WorkerCluster>>>,
+    clusters: RefCell<FxHashMap<Arc<str>, Rc<WorkerCluster>>>,
     /// How many those are.
     inflated: Gauge,
     /// Who waits for another version, by the name of the cluster.
