@@ -4,9 +4,8 @@
 //! A kind of extension, a *category*, is a trait on config types, declared by any crate:
 //!
 //! ```
-//! use underpass_core::extension::{Category, typetag};
+//! use underpass_core::extension::Category;
 //!
-//! #[typetag::deserialize(tag = "@type")]
 //! pub trait GreeterConfig: std::fmt::Debug + Send + Sync {
 //!     fn greet(&self) -> String;
 //! }
@@ -20,8 +19,7 @@
 //! or another:
 //!
 //! ```
-//! # use underpass_core::extension::{Category, typetag};
-//! # #[typetag::deserialize(tag = "@type")]
+//! # use underpass_core::extension::Category;
 //! # pub trait GreeterConfig: std::fmt::Debug + Send + Sync { fn greet(&self) -> String; }
 //! # impl Category for dyn GreeterConfig { const NAME: &'static str = "greeter"; }
 //! #[derive(Debug, serde::Deserialize)]
@@ -44,13 +42,14 @@
 //! A config type holds it as [`TypedConfig<dyn GreeterConfig>`](crate::config::TypedConfig), and the
 //! [`Reader`](crate::config::Reader) resolves it among an [`ExtensionSet`].
 
+use std::{any::Any, sync::Arc};
+
+use crate::config::{Refused, TypedNode};
+
 mod fields;
 mod ours;
 mod set;
 mod unknown_type;
-
-/// For crates that declare a category.
-pub use typetag;
 
 pub use self::{
     fields::{Fields, fields_of},
@@ -80,6 +79,8 @@ pub struct Registration {
     pub doc: &'static str,
     /// The fields of its config.
     pub fields: fn() -> Fields,
+    /// Reads its config.
+    pub read: ReadConfig,
 }
 
 impl Registration {
@@ -90,7 +91,15 @@ impl Registration {
         provider: &'static str,
         doc: &'static str,
     ) -> Self {
-        Self { category, name, type_names: &[], provider, doc, fields: || Fields::Named(&[]) }
+        Self {
+            category,
+            name,
+            type_names: &[],
+            provider,
+            doc,
+            fields: || Fields::Named(&[]),
+            read: |node| node.read(|(): ()| Arc::new(())),
+        }
     }
 
     /// The canonical type URL, if it has one: `type.googleapis.com/` and the message name.
@@ -98,6 +107,9 @@ impl Registration {
         self.type_names.first().map(|name| format!("type.googleapis.com/{name}"))
     }
 }
+
+/// How the config of an extension is read: into a boxed `Arc<dyn …>` of the category.
+pub type ReadConfig = fn(TypedNode<'_>) -> Result<Box<dyn Any>, Refused>;
 
 inventory::collect!(Registration);
 

@@ -13,7 +13,6 @@ use crate::{
 };
 
 /// The configuration of a transport socket towards upstream hosts.
-#[typetag::deserialize(tag = "@type")]
 pub trait UpstreamTransportSocketConfig: fmt::Debug + Send + Sync {
     /// Builds the transport socket, once per version of the configuration.
     fn build(&self, context: &BuildContext<'_>) -> Result<Arc<dyn UpstreamTransportSocket>, BuildError>;
@@ -24,7 +23,6 @@ impl Category for dyn UpstreamTransportSocketConfig {
 }
 
 /// The configuration of a transport socket towards clients.
-#[typetag::deserialize(tag = "@type")]
 pub trait DownstreamTransportSocketConfig: fmt::Debug + Send + Sync {
     /// Builds the transport socket, once per version of the configuration.
     fn build(&self, context: &BuildContext<'_>) -> Result<Arc<dyn DownstreamTransportSocket>, BuildError>;

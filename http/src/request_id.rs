@@ -11,13 +11,12 @@ use serde::Deserialize;
 use underpass_core::{
     build_context::{BuildContext, BuildError},
     config::TypedConfig,
-    extension::{Category, typetag},
+    extension::Category,
 };
 
 pub use self::uuid::{UuidRequestId, UuidRequestIdConfig};
 
 /// The configuration of what makes request ids.
-#[typetag::deserialize(tag = "@type")]
 pub trait RequestIdExtensionConfig: fmt::Debug + Send + Sync {
     /// Builds it, once per version of the configuration.
     fn build(&self, context: &BuildContext<'_>) -> Result<Arc<dyn RequestIdExtension>, BuildError>;

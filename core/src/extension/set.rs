@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde::de::DeserializeOwned;
-
 use super::{Category, NamedExtensions, Registration, UnknownType};
 use crate::config::{ConfigPath, Node, Reader, Report, TypedConfig};
 
@@ -107,10 +105,7 @@ impl ExtensionSet {
         &self,
         node: &Arc<Node>,
         path: ConfigPath,
-    ) -> Result<TypedConfig<C>, Report>
-    where
-        TypedConfig<C>: DeserializeOwned,
-    {
+    ) -> Result<TypedConfig<C>, Report> {
         let reader = Reader::new(self);
         let config = reader.read(node, path, "google.protobuf.Any");
         config.ok_or_else(|| reader.into_report())
