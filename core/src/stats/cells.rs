@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Numbers on one cache line of 64 bytes.
 const LINE: usize = 8;
@@ -43,23 +43,19 @@ struct Line([AtomicU64; LINE]);
 struct Page {
     lines: Box<[Line]>,
     rows: usize,
-    free: Mutex<Vec<u8>>,
+    /// Where its cells go when nobody needs them any more.
+    home: Weak<FreeCells>,
 }
 
 impl Page {
-    fn new(rows: usize) -> Self {
+    fn new(rows: usize, home: Weak<FreeCells>) -> Self {
         let lines = std::iter::repeat_with(Line::default).take(rows * LINES_IN_ROW).collect();
-        let free = (0..SLOTS).rev().collect();
-        Self { lines, rows, free: Mutex::new(free) }
+        Self { lines, rows, home }
     }
 
     fn cell(&self, row: usize, slot: u8) -> &AtomicU64 {
         let slot = usize::from(slot);
         &self.lines[row * LINES_IN_ROW + slot / LINE].0[slot % LINE]
-    }
-
-    fn take_slot(&self) -> Option<u8> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 }
 
@@ -67,12 +63,23 @@ impl Page {
 #[derive(Debug)]
 pub(super) struct CellPool {
     rows: usize,
-    pages: Mutex<Vec<Arc<Page>>>,
+    free: Arc<FreeCells>,
+}
+
+/// The cells that nobody has. Those of one page stand together, so that stats that are made together are neighbours. Giving
+/// one out looks at none of the others, so a stat costs the same however many there are.
+#[derive(Debug, Default)]
+struct FreeCells(Mutex<Vec<(Arc<Page>, u8)>>);
+
+impl FreeCells {
+    fn lock(&self) -> MutexGuard<'_, Vec<(Arc<Page>, u8)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl CellPool {
     pub(super) fn new(workers: usize) -> Self {
-        Self { rows: workers + 1, pages: Mutex::default() }
+        Self { rows: workers + 1, free: Arc::default() }
     }
 
     /// Rows of each page: the workers and the shared one.
@@ -82,17 +89,14 @@ impl CellPool {
 
     /// Cells for one stat, all zero.
     pub(super) fn take(&self) -> Cells {
-        let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
-        for page in pages.iter().rev() {
-            if let Some(slot) = page.take_slot() {
-                return Cells { page: Arc::clone(page), slot };
-            }
+        let mut free = self.free.lock();
+        if let Some((page, slot)) = free.pop() {
+            return Cells { page, slot };
         }
-        let page = Arc::new(Page::new(self.rows));
-        // A new page has all its slots, so the first is there.
-        let slot = page.take_slot().unwrap_or_default();
-        pages.push(Arc::clone(&page));
-        Cells { page, slot }
+        let page = Arc::new(Page::new(self.rows, Arc::downgrade(&self.free)));
+        // The first of the page is given out, the others after it, in their order.
+        free.extend((1..SLOTS).rev().map(|slot| (Arc::clone(&page), slot)));
+        Cells { page, slot: 0 }
     }
 }
 
@@ -137,6 +141,57 @@ impl Drop for Cells {
         for row in 0..self.page.rows {
             self.page.cell(row, self.slot).store(0, Ordering::Relaxed);
         }
-        self.page.free.lock().unwrap_or_else(PoisonError::into_inner).push(self.slot);
+        if let Some(home) = self.page.home.upgrade() {
+            home.lock().push((Arc::clone(&self.page), self.slot));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page_of(cells: &Cells) -> *const Page {
+        Arc::as_ptr(&cells.page)
+    }
+
+    #[test]
+    fn pages_are_filled_before_there_is_another() {
+        let pool = CellPool::new(1);
+        let cells: Vec<Cells> = std::iter::repeat_with(|| pool.take()).take(200).collect();
+        let pages: std::collections::HashSet<_> = cells.iter().map(page_of).collect();
+        assert_eq!(pages.len(), 200_usize.div_ceil(usize::from(SLOTS)));
+        let neighbours = cells.windows(2).filter(|pair| page_of(&pair[0]) == page_of(&pair[1]));
+        assert!(neighbours.clone().count() >= 196);
+        assert!({ neighbours }.all(|pair| pair[0].slot + 1 == pair[1].slot));
+    }
+
+    #[test]
+    fn what_is_given_back_is_given_out_again_at_zero() {
+        let pool = CellPool::new(1);
+        let mut cells: Vec<Cells> = std::iter::repeat_with(|| pool.take()).take(640).collect();
+        let free = pool.free.lock().len();
+        cells.iter().for_each(|cells| cells.add(7));
+        // Every third, from all pages.
+        let mut index = 0;
+        cells.retain(|_| {
+            index += 1;
+            index % 3 != 0
+        });
+        let again: Vec<Cells> = std::iter::repeat_with(|| pool.take()).take(640 - cells.len()).collect();
+        assert_eq!(pool.free.lock().len(), free, "no page was made for them");
+        assert!(again.iter().all(|cells| cells.sum() == 0));
+        let places: std::collections::HashSet<_> =
+            cells.iter().chain(&again).map(|cells| (page_of(cells), cells.slot)).collect();
+        assert_eq!(places.len(), 640, "no two stats have the same cells");
+    }
+
+    #[test]
+    fn cells_may_outlive_their_pool() {
+        let pool = CellPool::new(1);
+        let cells = pool.take();
+        drop(pool);
+        cells.add(1);
+        assert_eq!(cells.sum(), 1);
     }
 }
