@@ -39,7 +39,9 @@ mod session;
 mod settings;
 mod stats;
 mod traffic;
+#[cfg_attr(not(feature = "tunneling"), path = "without_tunneling.rs")]
 mod tunneling;
+#[cfg_attr(not(feature = "tunneling"), expect(dead_code, reason = "some of it is for tunnels only"))]
 mod upstream;
 
 #[cfg(test)]

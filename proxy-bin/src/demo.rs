@@ -1,6 +1,7 @@
 //! `underpass demo`: demonstrations that need nothing but this binary.
 
 mod bytes;
+#[cfg(feature = "http")]
 mod connect;
 
 use std::{
@@ -28,7 +29,12 @@ use say;
 pub fn run(which: Option<&OsStr>) -> ExitCode {
     let outcome = match which.and_then(OsStr::to_str) {
         None if which.is_none() => bytes::demonstrate(),
+        #[cfg(feature = "http")]
         Some("connect") => connect::demonstrate(),
+        #[cfg(not(feature = "http"))]
+        Some("connect") => Err(io::Error::other(
+            "this binary is built without HTTP; `cargo run --release -p underpass-proxy-bin -- demo connect` builds one with it",
+        )),
         _ => Err(io::Error::other("there is `underpass demo` and `underpass demo connect`")),
     };
     match outcome {
@@ -48,6 +54,7 @@ struct Proxy {
     /// Where its admin interface is.
     admin: SocketAddr,
     /// What it prints.
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "it is `demo connect` that shows it"))]
     output: Option<ChildStdout>,
 }
 

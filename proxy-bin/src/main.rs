@@ -5,6 +5,8 @@
 #![deny(unused_crate_dependencies)]
 
 mod demo;
+#[cfg(feature = "http")]
+mod http;
 
 use std::process::ExitCode;
 
@@ -12,17 +14,6 @@ use underpass_ext_access_logger_file as _;
 use underpass_ext_access_logger_stream as _;
 use underpass_ext_bootstrap_internal_listener as _;
 use underpass_ext_client_envoy_internal as _;
-use underpass_ext_http_buffer as _;
-use underpass_ext_http_connection_manager as _;
-use underpass_ext_http_cors as _;
-use underpass_ext_http_fault as _;
-use underpass_ext_http_header_mutation as _;
-use underpass_ext_http_header_to_metadata as _;
-use underpass_ext_http_health_check as _;
-use underpass_ext_http_local_ratelimit as _;
-use underpass_ext_http_rbac as _;
-use underpass_ext_http_router as _;
-use underpass_ext_http_set_filter_state as _;
 use underpass_ext_listener_http_inspector as _;
 use underpass_ext_listener_original_dst as _;
 use underpass_ext_listener_proxy_protocol as _;
