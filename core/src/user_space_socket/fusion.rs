@@ -46,6 +46,9 @@ pub(super) struct Fused {
     limits: BufferLimits,
     /// Whether the client's end has read from `io`, so that it is woken by it.
     adopted: bool,
+    /// Whether `io` leads to a kernel socket through nothing but fused hops, so that it neither lends bytes nor takes them. To say so
+    /// of a stream that could do more is no mistake, so it is not asked again for each operation.
+    is_plain: bool,
     unflushed: bool,
     /// When bytes moved last since it was left here.
     last_activity: Option<Instant>,
@@ -95,6 +98,13 @@ pub(crate) enum Met {
 }
 
 impl Fused {
+    fn look_below(&mut self) {
+        self.is_plain = match self.io.user_space_socket() {
+            Some(next) => matches!(&*next.shared.link.borrow(), Link::Fused(next) if next.is_plain),
+            None => self.io.kernel_socket().is_some(),
+        };
+    }
+
     fn part(self, met: Met) -> Parted {
         Parted { io: self.io, met, unflushed: self.unflushed, last_activity: self.last_activity }
     }
@@ -120,15 +130,18 @@ impl UserSpaceSocket {
     /// Lets the client's end use `upstream`, whose owner parks: it wakes the client's end, awaits
     /// [`poll_parted`](Self::poll_parted) and does nothing else. Each byte is told to `accounting`.
     pub(crate) fn fuse(&self, upstream: BoxIo, accounting: Rc<dyn Accounting>, limits: BufferLimits) {
-        *self.shared.link.borrow_mut() = Link::Fused(Box::new(Fused {
+        let mut fused = Fused {
             io: upstream,
             accounting,
             limits,
             adopted: false,
+            is_plain: false,
             unflushed: false,
             last_activity: None,
             owner_notes_activity: false,
-        }));
+        };
+        fused.look_below();
+        *self.shared.link.borrow_mut() = Link::Fused(Box::new(fused));
     }
 
     /// Wakes whoever waits at the other end, since its bytes go another way from now on.
@@ -190,6 +203,10 @@ impl UserSpaceSocket {
             fused.last_activity = Some(at);
             if let Some(next) = fused.io.user_space_socket() {
                 next.note_activity(at);
+            }
+            if !fused.is_plain {
+                // The hops behind it may have been fused since.
+                fused.look_below();
             }
         }
     }
@@ -305,6 +322,14 @@ impl UserSpaceSocket {
             }
         }
         Poll::Ready(())
+    }
+
+    /// Whether the upstream lends or takes bytes, if it is what operations go to.
+    pub(super) fn ask_for_bytes(&self, ask: impl FnOnce(&BoxIo) -> bool) -> Option<bool> {
+        match &*self.shared.link.borrow() {
+            Link::Fused(fused) if self.end == End::Client => Some(!fused.is_plain && ask(&fused.io)),
+            _ => None,
+        }
     }
 
     /// Asks the upstream about an ability, if it is what operations go to.

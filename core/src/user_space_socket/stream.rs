@@ -103,7 +103,7 @@ impl Io for UserSpaceSocket {
     }
 
     fn lends_bytes(&self) -> bool {
-        let direct = if self.unread() == 0 { self.ask_fused(Io::lends_bytes) } else { None };
+        let direct = if self.unread() == 0 { self.ask_for_bytes(Io::lends_bytes) } else { None };
         direct.unwrap_or_else(|| self.reads().borrow().queue.front_is_dense())
     }
 
@@ -128,7 +128,7 @@ impl Io for UserSpaceSocket {
     }
 
     fn takes_bytes(&self) -> bool {
-        self.ask_fused(Io::takes_bytes).unwrap_or(true)
+        self.ask_for_bytes(Io::takes_bytes).unwrap_or(true)
     }
 
     fn poll_write_bytes(&mut self, cx: &mut Context<'_>, bytes: &mut Bytes) -> Poll<io::Result<usize>> {
