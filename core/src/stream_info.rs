@@ -320,3 +320,14 @@ pub struct Passthrough {
     /// How many internal listeners the connection has come through, this one included.
     pub internal_hops: u32,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_a_connection_is_small() {
+        // One for each connection at each hop, as long as it lives; grow it knowingly.
+        assert!(size_of::<StreamInfo>() <= 1200, "{} bytes", size_of::<StreamInfo>());
+    }
+}

@@ -319,3 +319,18 @@ impl Accounting for Traffic {
 fn add(cell: &Cell<u64>, n: u64) {
     cell.set(cell.get().wrapping_add(n));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F: Future>(_: fn(Session, BoxIo) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_tunnel_takes_little_memory_of_its_own() {
+        let size = size_of_future(Session::run);
+        assert!(size <= 2300, "the future of a tunnel takes {size} bytes");
+    }
+}

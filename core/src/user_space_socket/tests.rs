@@ -125,3 +125,12 @@ fn tracked_bytes(len: usize) -> (Bytes, Arc<()>) {
     let alive = Arc::new(());
     (Bytes::from_owner(Owner { memory: vec![1; len], _alive: Arc::clone(&alive) }), alive)
 }
+
+#[test]
+fn a_pair_is_small() {
+    // One for each internal hop of each connection; grow it knowingly.
+    let sizes = [("an end", size_of::<UserSpaceSocket>(), 16), ("what both share", size_of::<Shared>(), 360)];
+    for (what, size, limit) in sizes {
+        assert!(size <= limit, "{what} takes {size} bytes");
+    }
+}

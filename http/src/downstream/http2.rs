@@ -6,7 +6,7 @@
 mod body;
 mod counted;
 mod keepalive;
-mod stream;
+pub(super) mod stream;
 
 use std::{cell::Cell, future::poll_fn, task::Poll};
 

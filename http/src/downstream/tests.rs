@@ -4,11 +4,12 @@ mod http1;
 mod http2;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     rc::Rc,
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
 use tokio::net::UnixStream;
@@ -132,4 +133,33 @@ fn echo(_: RequestHead, body: Body) -> BoxFuture<'static, Response> {
 /// No answer at all.
 fn silent(_: RequestHead, _: Body) -> BoxFuture<'static, Response> {
     Box::pin(std::future::pending())
+}
+
+fn size_of_connection<F: Future>(_: fn(BytesMut, BoxIo, &'static ServerOptions, &'static Toy) -> F) -> usize {
+    size_of::<F>()
+}
+
+type ServeStream<F> = fn(
+    Rc<ToyExchange>,
+    http::Request<h2::RecvStream>,
+    h2::server::SendResponse<Bytes>,
+    &'static ServerOptions,
+    &'static Cell<Option<DownstreamReset>>,
+) -> F;
+
+fn size_of_stream<F: Future>(_: ServeStream<F>) -> usize {
+    size_of::<F>()
+}
+
+#[test]
+fn connections_and_streams_take_little_memory_of_their_own() {
+    // Grow them knowingly: each is there as long as its connection or stream is.
+    let sizes = [
+        ("HTTP/1 connection", size_of_connection(super::http1::serve::<Toy>), 2100),
+        ("HTTP/2 connection", size_of_connection(super::http2::serve::<Toy>), 2900),
+        ("HTTP/2 stream", size_of_stream(super::http2::stream::serve_stream::<ToyExchange>), 1850),
+    ];
+    for (what, size, limit) in sizes {
+        assert!(size <= limit, "the future of an {what} takes {size} bytes");
+    }
 }

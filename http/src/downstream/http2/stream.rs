@@ -34,7 +34,7 @@ const INVALID_HEADER_FIELD: &str = "http2.invalid.header.field";
 type Answer = Result<crate::Response, DownstreamReset>;
 
 /// Serves one stream.
-pub(super) async fn serve_stream<E: Exchange + 'static>(
+pub(in crate::downstream) async fn serve_stream<E: Exchange + 'static>(
     exchange: Rc<E>,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
