@@ -25,6 +25,7 @@ use crate::{
 };
 
 /// The configuration of an access logger.
+#[typetag::deserialize(tag = "@type")]
 pub trait AccessLoggerConfig: fmt::Debug + Send + Sync {
     /// Builds the logger, once per version of the configuration.
     fn build(&self, context: &BuildContext<'_>) -> Result<Arc<dyn AccessLogger>, BuildError>;

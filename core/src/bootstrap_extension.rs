@@ -9,6 +9,7 @@ use crate::{
 };
 
 /// The configuration of a bootstrap extension.
+#[typetag::deserialize(tag = "@type")]
 pub trait BootstrapExtensionConfig: fmt::Debug + Send + Sync {
     /// Builds the extension; it may leave things for others in `context.server.singletons`.
     fn build(&self, context: &BuildContext<'_>) -> Result<Arc<dyn BootstrapExtension>, BuildError>;

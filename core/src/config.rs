@@ -48,7 +48,7 @@ pub use self::{
     messages::*,
     node::{Entry, Location, Mark, Node, NodeValue},
     path::{ConfigPath, Segment},
-    reader::{Reader, Refused, TypedNode},
+    reader::Reader,
     report::{Diagnostic, Report, Severity},
     typed::{ExtensionConfig, OptionalTypedConfig, RawTypedConfig, TypedConfig},
     value::{Struct, Value},

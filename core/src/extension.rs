@@ -4,8 +4,9 @@
 //! A kind of extension, a *category*, is a trait on config types, declared by any crate:
 //!
 //! ```
-//! use underpass_core::extension::Category;
+//! use underpass_core::extension::{Category, typetag};
 //!
+//! #[typetag::deserialize(tag = "@type")]
 //! pub trait GreeterConfig: std::fmt::Debug + Send + Sync {
 //!     fn greet(&self) -> String;
 //! }
@@ -19,7 +20,8 @@
 //! or another:
 //!
 //! ```
-//! # use underpass_core::extension::Category;
+//! # use underpass_core::extension::{Category, typetag};
+//! # #[typetag::deserialize(tag = "@type")]
 //! # pub trait GreeterConfig: std::fmt::Debug + Send + Sync { fn greet(&self) -> String; }
 //! # impl Category for dyn GreeterConfig { const NAME: &'static str = "greeter"; }
 //! #[derive(Debug, serde::Deserialize)]
@@ -42,14 +44,13 @@
 //! A config type holds it as [`TypedConfig<dyn GreeterConfig>`](crate::config::TypedConfig), and the
 //! [`Reader`](crate::config::Reader) resolves it among an [`ExtensionSet`].
 
-use std::{any::Any, sync::Arc};
-
-use crate::config::{Refused, TypedNode};
-
 mod fields;
 mod ours;
 mod set;
 mod unknown_type;
+
+/// For crates that declare a category.
+pub use typetag;
 
 pub use self::{
     fields::{Fields, fields_of},
@@ -79,8 +80,6 @@ pub struct Registration {
     pub doc: &'static str,
     /// The fields of its config.
     pub fields: fn() -> Fields,
-    /// Reads its config.
-    pub read: ReadConfig,
 }
 
 impl Registration {
@@ -91,15 +90,7 @@ impl Registration {
         provider: &'static str,
         doc: &'static str,
     ) -> Self {
-        Self {
-            category,
-            name,
-            type_names: &[],
-            provider,
-            doc,
-            fields: || Fields::Named(&[]),
-            read: |node| node.read(|(): ()| Arc::new(())),
-        }
+        Self { category, name, type_names: &[], provider, doc, fields: || Fields::Named(&[]) }
     }
 
     /// The canonical type URL, if it has one: `type.googleapis.com/` and the message name.
@@ -107,9 +98,6 @@ impl Registration {
         self.type_names.first().map(|name| format!("type.googleapis.com/{name}"))
     }
 }
-
-/// How the config of an extension is read: into a boxed `Arc<dyn …>` of the category.
-pub type ReadConfig = fn(TypedNode<'_>) -> Result<Box<dyn Any>, Refused>;
 
 inventory::collect!(Registration);
 

@@ -52,6 +52,6 @@ extern crate self as underpass_core;
 #[doc(hidden)]
 pub mod __private {
     pub use bytes::Bytes;
-    pub use inventory;
     pub use tokio::io::ReadBuf;
+    pub use {inventory, typetag};
 }

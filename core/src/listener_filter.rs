@@ -12,6 +12,7 @@ use crate::{
 };
 
 /// The configuration of a listener filter.
+#[typetag::deserialize(tag = "@type")]
 pub trait ListenerFilterConfig: fmt::Debug + Send + Sync {
     /// Builds the filter, once per version of the configuration.
     fn build(&self, context: &BuildContext<'_>) -> Result<Arc<dyn ListenerFilter>, BuildError>;

@@ -12,6 +12,7 @@ use crate::{
 };
 
 /// The configuration of a network filter.
+#[typetag::deserialize(tag = "@type")]
 pub trait NetworkFilterConfig: fmt::Debug + Send + Sync {
     /// Whether the filter ends the chain: it serves the connection itself and never calls `next`.
     fn is_terminal(&self) -> bool {

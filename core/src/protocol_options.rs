@@ -11,6 +11,7 @@ use crate::{
 };
 
 /// The options of a protocol, as they stand in the configuration of a cluster.
+#[typetag::deserialize(tag = "@type")]
 pub trait ProtocolOptionsConfig: fmt::Debug + Send + Sync {
     /// The name under which they stand in the map, which Envoy goes by:
     /// `envoy.extensions.upstreams.http.v3.HttpProtocolOptions`.

@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::{
@@ -44,7 +45,10 @@ use crate::{
 ///
 /// # Errors
 /// The report, as the user would see it; the file's name is `test.yaml`.
-pub fn read<C: ?Sized + Category>(yaml: &str) -> Result<TypedConfig<C>, String> {
+pub fn read<C: ?Sized + Category>(yaml: &str) -> Result<TypedConfig<C>, String>
+where
+    Box<C>: for<'de> Deserialize<'de>,
+{
     let extensions = ExtensionSet::from_inventory().map_err(|error| error.to_string())?;
     let document = parse_yaml("test.yaml", yaml).map_err(|report| report.to_string())?;
     let reader = Reader::new(&extensions);

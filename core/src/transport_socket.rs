@@ -13,6 +13,7 @@ use crate::{
 };
 
 /// The configuration of a transport socket towards upstream hosts.
+#[typetag::deserialize(tag = "@type")]
 pub trait UpstreamTransportSocketConfig: fmt::Debug + Send + Sync {
     /// Builds the transport socket, once per version of the configuration.
     fn build(&self, context: &BuildContext<'_>) -> Result<Arc<dyn UpstreamTransportSocket>, BuildError>;
@@ -23,6 +24,7 @@ impl Category for dyn UpstreamTransportSocketConfig {
 }
 
 /// The configuration of a transport socket towards clients.
+#[typetag::deserialize(tag = "@type")]
 pub trait DownstreamTransportSocketConfig: fmt::Debug + Send + Sync {
     /// Builds the transport socket, once per version of the configuration.
     fn build(&self, context: &BuildContext<'_>) -> Result<Arc<dyn DownstreamTransportSocket>, BuildError>;

@@ -8,9 +8,10 @@ use serde::Deserialize;
 use underpass_core::{
     config::{ConfigPath, ExtensionConfig, Reader, Report, TypedConfig, decode_any, parse_yaml},
     extension,
-    extension::{Category, ExtensionSet, Registration, RegistryError, fields_of},
+    extension::{Category, ExtensionSet, Registration, RegistryError, fields_of, typetag},
 };
 
+#[typetag::deserialize(tag = "@type")]
 trait ToolConfig: Debug + Send + Sync {
     fn describe(&self) -> String;
 }
@@ -19,6 +20,7 @@ impl Category for dyn ToolConfig {
     const NAME: &'static str = "tool";
 }
 
+#[typetag::deserialize(tag = "@type")]
 trait MaterialConfig: Debug + Send + Sync {
     fn thickness(&self) -> Option<u32> {
         None
@@ -255,7 +257,6 @@ fn two_crates_that_claim_one_type_fail_naming_both() {
         provider: "underpass-tools",
         doc: "",
         fields: fields_of::<Hammer>,
-        read: |node| node.read(|hammer: Hammer| -> Arc<dyn ToolConfig> { Arc::new(hammer) }),
     };
     static FIRST: Registration = HAMMER;
     static SECOND: Registration = Registration { provider: "acme-tools", name: "acme.hammer", ..HAMMER };

@@ -9,7 +9,7 @@ use underpass_core::{
     build_context::{BuildContext, BuildError},
     config::TypedConfig,
     connection::BoxFuture,
-    extension::Category,
+    extension::{Category, typetag},
     stats::Scope,
 };
 
@@ -20,6 +20,7 @@ pub use self::{
 use crate::{Body, Response, stream::HttpStream};
 
 /// The configuration of an HTTP filter.
+#[typetag::deserialize(tag = "@type")]
 pub trait HttpFilterConfig: fmt::Debug + Send + Sync {
     /// Whether the filter ends the chain: it answers every request itself and never calls `next`.
     fn is_terminal(&self) -> bool {
@@ -35,6 +36,7 @@ impl Category for dyn HttpFilterConfig {
 }
 
 /// What a filter's configuration says for one route or virtual host (`typed_per_filter_config`).
+#[typetag::deserialize(tag = "@type")]
 pub trait RouteFilterConfig: fmt::Debug + Send + Sync {
     /// Builds what the filter finds under its name with [`HttpStream::route_config`].
     fn build(&self, context: &HttpFilterContext<'_>) -> Result<Arc<dyn Any + Send + Sync>, BuildError>;

@@ -11,12 +11,13 @@ use serde::Deserialize;
 use underpass_core::{
     build_context::{BuildContext, BuildError},
     config::TypedConfig,
-    extension::Category,
+    extension::{Category, typetag},
 };
 
 pub use self::uuid::{UuidRequestId, UuidRequestIdConfig};
 
 /// The configuration of what makes request ids.
+#[typetag::deserialize(tag = "@type")]
 pub trait RequestIdExtensionConfig: fmt::Debug + Send + Sync {
     /// Builds it, once per version of the configuration.
     fn build(&self, context: &BuildContext<'_>) -> Result<Arc<dyn RequestIdExtension>, BuildError>;

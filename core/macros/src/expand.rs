@@ -1,4 +1,4 @@
-//! What `#[extension(…)]` becomes: the `impl` as it is, and one registration beside it.
+//! What `#[extension(…)]` becomes: the typetag attribute on the `impl`, and one registration beside it.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -11,11 +11,13 @@ pub(crate) fn expand(arguments: &Arguments, item: TokenStream) -> syn::Result<To
     let category = category(&implementation)?;
     let config = &implementation.self_ty;
     let Arguments { name, type_names, doc } = arguments;
+    let canonical = &type_names[0];
     let doc = doc.as_ref().map_or_else(|| first_doc_line(&implementation.attrs), syn::LitStr::value);
     Ok(quote! {
         const _: () = {
-            use ::underpass_core::__private::inventory;
+            use ::underpass_core::__private::{inventory, typetag};
 
+            #[typetag::deserialize(name = #canonical)]
             #implementation
 
             inventory::submit! {
@@ -26,9 +28,6 @@ pub(crate) fn expand(arguments: &Arguments, item: TokenStream) -> syn::Result<To
                     provider: ::core::env!("CARGO_PKG_NAME"),
                     doc: #doc,
                     fields: ::underpass_core::extension::fields_of::<#config>,
-                    read: |node| node.read(|config: #config| -> ::std::sync::Arc<dyn #category> {
-                        ::std::sync::Arc::new(config)
-                    }),
                 }
             }
         };
@@ -93,6 +92,7 @@ mod tests {
         let tokens = expanded(&aliases, "/// Does it.\n/// Well.\nimpl Category for B {}").unwrap();
         assert!(tokens.contains(r#"type_names : & ["a.v1.B" , "a.v0.B" , "old.B"]"#), "{tokens}");
         assert!(tokens.contains(r#"doc : "Does it.""#), "{tokens}");
+        assert!(tokens.contains(r#"# [typetag :: deserialize (name = "a.v1.B")]"#), "{tokens}");
         let tokens = expanded(&format!(r#"{GOOD}, doc = "Otherwise.""#), "impl Category for B {}").unwrap();
         assert!(tokens.contains(r#"doc : "Otherwise.""#), "{tokens}");
     }

@@ -1,6 +1,6 @@
 //! Fields that hold the config of an extension: `typed_config`, whose `@type` says what it is.
 
-use std::{any::Any, fmt, marker::PhantomData, ops::Deref, sync::Arc};
+use std::{fmt, marker::PhantomData, ops::Deref, sync::Arc};
 
 use serde::{Deserialize, Deserializer, de::Visitor};
 
@@ -86,38 +86,30 @@ impl<C: ?Sized + Category> Expected<C> {
     const CATEGORY: &'static [&'static str] = &[C::NAME];
 }
 
-/// Takes what the reader resolved.
 struct Resolved<C: ?Sized>(PhantomData<C>);
-
-impl<C: ?Sized + Category> Visitor<'_> for Resolved<C> {
-    type Value = OptionalTypedConfig<C>;
+impl<'de, C: ?Sized + Category> Visitor<'de> for Resolved<C>
+where
+    Box<C>: Deserialize<'de>,
+{
+    type Value = TypedConfig<C>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the typed config of a {}", C::NAME)
     }
 
-    fn visit_unit<E: serde::de::Error>(self) -> Result<OptionalTypedConfig<C>, E> {
-        let mut handoff = handoff::take()?;
-        let config = handoff.config.take();
-        let origin = RawTypedConfig::from_handoff(handoff);
-        match config.map(<Box<dyn Any>>::downcast::<Arc<C>>) {
-            None => Ok(OptionalTypedConfig::Unknown(origin)),
-            Some(Ok(config)) => Ok(OptionalTypedConfig::Known(TypedConfig { config: *config, origin })),
-            Some(Err(_)) => Err(E::custom(format_args!("two categories are called {:?}", C::NAME))),
-        }
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, config: D) -> Result<TypedConfig<C>, D::Error> {
+        let origin = RawTypedConfig::from_handoff(handoff::take()?);
+        let config = Arc::from(Box::<C>::deserialize(config)?);
+        Ok(TypedConfig { config, origin })
     }
 }
 
-impl<'de, C: ?Sized + Category> Deserialize<'de> for TypedConfig<C> {
+impl<'de, C: ?Sized + Category> Deserialize<'de> for TypedConfig<C>
+where
+    Box<C>: Deserialize<'de>,
+{
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match deserializer.deserialize_struct(
-            handoff::TYPED,
-            Expected::<C>::CATEGORY,
-            Resolved(PhantomData),
-        )? {
-            OptionalTypedConfig::Known(config) => Ok(config),
-            OptionalTypedConfig::Unknown(_) => Err(handoff::no_reader()),
-        }
+        deserializer.deserialize_struct(handoff::TYPED, Expected::<C>::CATEGORY, Resolved(PhantomData))
     }
 }
 
@@ -178,19 +170,38 @@ impl<C: ?Sized + fmt::Debug> fmt::Debug for OptionalTypedConfig<C> {
     }
 }
 
-impl<'de, C: ?Sized + Category> Deserialize<'de> for OptionalTypedConfig<C> {
+impl<'de, C: ?Sized + Category> Deserialize<'de> for OptionalTypedConfig<C>
+where
+    Box<C>: Deserialize<'de>,
+{
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_struct(
-            handoff::OPTIONAL_TYPED,
-            Expected::<C>::CATEGORY,
-            Resolved(PhantomData),
-        )
+        struct MaybeResolved<C: ?Sized>(PhantomData<C>);
+        impl<'de, C: ?Sized + Category> Visitor<'de> for MaybeResolved<C>
+        where
+            Box<C>: Deserialize<'de>,
+        {
+            type Value = OptionalTypedConfig<C>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "the typed config of a {}", C::NAME)
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, config: D) -> Result<Self::Value, D::Error> {
+                Resolved(PhantomData).visit_newtype_struct(config).map(OptionalTypedConfig::Known)
+            }
+
+            fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
+                handoff::take().map(RawTypedConfig::from_handoff).map(OptionalTypedConfig::Unknown)
+            }
+        }
+        let visitor = MaybeResolved(PhantomData);
+        deserializer.deserialize_struct(handoff::OPTIONAL_TYPED, Expected::<C>::CATEGORY, visitor)
     }
 }
 
 /// The pair of `name` and `typed_config` by which Envoy embeds extensions. The name is free text, as in Envoy.
 #[derive(Debug, Deserialize)]
-#[serde(bound(deserialize = "C: Category"))]
+#[serde(bound(deserialize = "C: Category, Box<C>: Deserialize<'de>"))]
 pub struct ExtensionConfig<C: ?Sized> {
     /// What the user calls it.
     #[serde(default)]

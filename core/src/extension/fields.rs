@@ -1,6 +1,7 @@
 //! Which fields a config type has, found out without a config.
 //!
-//! A type without a list of fields could not have its unknown fields reported, so the reader asks before it reads.
+//! typetag puts an adapter between the reader and the config type that forgets the list of fields, on which camelCase
+//! names and the report of unknown fields depend. So the list is asked for beforehand.
 
 use std::{cell::Cell, fmt};
 

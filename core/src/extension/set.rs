@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde::de::DeserializeOwned;
+
 use super::{Category, NamedExtensions, Registration, UnknownType};
 use crate::config::{ConfigPath, Node, Reader, Report, TypedConfig};
 
@@ -105,7 +107,10 @@ impl ExtensionSet {
         &self,
         node: &Arc<Node>,
         path: ConfigPath,
-    ) -> Result<TypedConfig<C>, Report> {
+    ) -> Result<TypedConfig<C>, Report>
+    where
+        TypedConfig<C>: DeserializeOwned,
+    {
         let reader = Reader::new(self);
         let config = reader.read(node, path, "google.protobuf.Any");
         config.ok_or_else(|| reader.into_report())
