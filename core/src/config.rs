@@ -52,7 +52,7 @@ pub use self::{
     report::{Diagnostic, Report, Severity},
     typed::{ExtensionConfig, OptionalTypedConfig, RawTypedConfig, TypedConfig},
     value::{Struct, Value},
-    wire::{DecodeError, decode_any},
+    wire::{DecodeError, MessageDecoder, decode_any},
     yaml::{Document, parse_yaml},
 };
 pub(crate) use names::{nearest as nearest_name, nearest_type};

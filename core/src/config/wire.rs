@@ -7,13 +7,17 @@
 
 mod fields;
 mod scalars;
+mod shape;
 mod well_known;
 
-use std::sync::Arc;
+use std::{cell::RefCell, collections::HashMap, fmt, rc::Rc, sync::Arc};
 
-use self::fields::Payload;
+use self::{
+    fields::Payload,
+    shape::{Shape, ShapeField},
+};
 use super::{
-    Entry, Mark, Node, NodeValue,
+    ConfigPath, Entry, Mark, Node, NodeValue, Segment,
     known::{self, Kind, Type},
     merge,
     typed::type_name,
@@ -23,14 +27,26 @@ use super::{
 const MAX_DEPTH: usize = 100;
 
 /// Why bytes are not the message that they should be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}: {problem}")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodeError {
-    /// The innermost message that could not be decoded.
+    /// The way to the innermost message that could not be decoded.
+    pub path: ConfigPath,
+    /// The name of that message.
     pub message: String,
     /// What is wrong with it.
     pub problem: String,
 }
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.is_root() {
+            write!(f, "{}: ", self.path)?;
+        }
+        write!(f, "{}: {}", self.message, self.problem)
+    }
+}
+
+impl std::error::Error for DecodeError {}
 
 /// Decodes the content of a `google.protobuf.Any`; the tree is the map that a file would have, `@type` first.
 ///
@@ -39,65 +55,139 @@ pub struct DecodeError {
 /// # Errors
 /// If the type is not in the table, or the bytes are not of that type.
 pub fn decode_any(source: &str, type_url: &str, value: &[u8]) -> Result<Arc<Node>, DecodeError> {
-    Decoder { source: source.into() }.any(type_url, value, 0).map(Arc::new)
+    let shapes = Shapes::default();
+    let decoder = Decoder { source: source.into(), shapes: &shapes };
+    Ok(Arc::new(decoder.any(type_url, value, 0)?))
 }
 
-/// A problem of the message that is being decoded.
-type Problem = String;
+/// Decodes many messages, and learns on the way: each message is looked up once, and the names of fields are shared by
+/// all trees.
+#[derive(Debug, Default)]
+pub struct MessageDecoder(Shapes);
 
-struct Decoder {
+impl MessageDecoder {
+    /// Decodes a message by its full name; the tree is the map that a file would have, without `@type`.
+    ///
+    /// `source` stands in the place of a file name, and every node is at its first line.
+    ///
+    /// # Errors
+    /// If the message is not in the table, or the bytes are not such a message.
+    pub fn decode(&self, source: &str, message: &str, bytes: &[u8]) -> Result<Arc<Node>, DecodeError> {
+        let decoder = Decoder { source: source.into(), shapes: &self.0 };
+        Ok(Arc::new(decoder.message(message, bytes, 0)?))
+    }
+}
+
+/// The messages that were met.
+#[derive(Debug, Default)]
+struct Shapes {
+    by_message: RefCell<HashMap<&'static str, Rc<Shape>>>,
+    keys: RefCell<HashMap<&'static str, Arc<str>>>,
+}
+
+impl Shapes {
+    fn of(&self, message: &str) -> Option<Rc<Shape>> {
+        if let Some(shape) = self.by_message.borrow().get(message) {
+            return Some(Rc::clone(shape));
+        }
+        let message = known::message(message)?;
+        let shape = Rc::new(Shape::new(message, &mut self.keys.borrow_mut()));
+        self.by_message.borrow_mut().insert(message.name(), Rc::clone(&shape));
+        Some(shape)
+    }
+}
+
+/// What is wrong, while the way back from it is taken.
+#[derive(Debug)]
+struct Fault {
+    /// From the inside to the outside.
+    segments: Vec<Segment>,
+    message: String,
+    problem: String,
+}
+
+impl Fault {
+    fn new(message: &str, problem: impl Into<String>) -> Self {
+        Self { segments: Vec::new(), message: message.to_owned(), problem: problem.into() }
+    }
+
+    fn within(mut self, segment: Segment) -> Self {
+        self.segments.push(segment);
+        self
+    }
+
+    fn at(self, field: &ShapeField, position: usize) -> Self {
+        let element = match field.kind {
+            Kind::Repeated(_) => self.within(Segment::Index(position)),
+            Kind::Single(_) | Kind::Map(..) => self,
+        };
+        element.within(Segment::Field(Arc::clone(&field.key)))
+    }
+}
+
+impl From<Fault> for DecodeError {
+    fn from(fault: Fault) -> Self {
+        let path =
+            fault.segments.into_iter().rev().fold(ConfigPath::root(), |path, segment| path.join(segment));
+        Self { path, message: fault.message, problem: fault.problem }
+    }
+}
+
+struct Decoder<'d> {
     source: Arc<str>,
+    shapes: &'d Shapes,
 }
 
-impl Decoder {
-    fn any(&self, type_url: &str, value: &[u8], depth: usize) -> Result<Node, DecodeError> {
+impl Decoder<'_> {
+    fn any(&self, type_url: &str, value: &[u8], depth: usize) -> Result<Node, Fault> {
         let name = type_name(type_url);
-        let mut entries = vec![entry("@type", self.text(type_url))];
+        let mut entries = vec![entry("@type".into(), self.text(type_url))];
         let decoded = self.message(name, value, depth)?;
         match decoded.value {
             NodeValue::Map(fields) if !well_known::has_own_json(name) => entries.extend(fields),
             // As proto3 JSON writes an Any of a message that is no map there.
-            _ => entries.push(entry("value", decoded)),
+            _ => entries.push(entry("value".into(), decoded)),
         }
         Ok(self.node(NodeValue::Map(entries)))
     }
 
-    fn message(&self, name: &str, bytes: &[u8], depth: usize) -> Result<Node, DecodeError> {
-        let fail = |problem: Problem| DecodeError { message: name.to_owned(), problem };
+    fn message(&self, name: &str, bytes: &[u8], depth: usize) -> Result<Node, Fault> {
+        let fail = |problem: &str| Fault::new(name, problem);
         if depth >= MAX_DEPTH {
-            return Err(fail(format!("more than {MAX_DEPTH} levels are nested here")));
+            return Err(fail(&format!("more than {MAX_DEPTH} levels are nested here")));
         }
-        let fields = fields::parse(bytes).map_err(fail)?;
+        let fields = fields::parse(bytes).map_err(|problem| fail(&problem))?;
         if well_known::has_own_json(name) {
             return self.well_known(name, &fields, depth);
         }
-        let message = known::message(name).ok_or_else(|| {
-            fail("Envoy's API has no such message; others must come as xds.type.v3.TypedStruct".to_owned())
+        let shape = self.shapes.of(name).ok_or_else(|| {
+            fail("Envoy's API has no such message; others must come as xds.type.v3.TypedStruct")
         })?;
-        let mut entries: Vec<Entry> = Vec::new();
+        // One for each field that is there, with the field's number.
+        let mut gathered: Vec<(u32, Entry)> = Vec::new();
         for field in &fields {
-            let known = message
-                .field_numbered(field.number)
-                .ok_or_else(|| fail(format!("it has no field of number {}", field.number)))?;
-            let value = self.field(&known, field.payload, depth)?.ok_or_else(|| {
-                fail(format!("the bytes of `{}` are not of the kind that the field has", known.name))
+            let known = shape
+                .field(field.number)
+                .ok_or_else(|| fail(&format!("it has no field of number {}", field.number)))?;
+            if known.oneof.is_some() {
+                gathered.retain(|(other, _)| !shape.excludes(field.number, *other));
+            }
+            let present = gathered.iter().position(|(number, _)| *number == field.number);
+            let position = present.map_or(0, |at| gathered[at].1.value.elements().len());
+            let value = self.field(known, field.payload, depth).map_err(|fault| fault.at(known, position))?;
+            let value = value.ok_or_else(|| {
+                fail(&format!("the bytes of `{}` are not of the kind that the field has", known.key))
             })?;
-            match entries.iter_mut().find(|entry| &*entry.key == known.name) {
-                None => entries.push(entry(known.name, value)),
-                // Lists go on, maps gain a key, messages are merged, and of scalars the last one counts.
-                Some(entry) => entry.value = merge(&entry.value, &Arc::new(value)),
+            match present {
+                None => gathered.push((field.number, entry(Arc::clone(&known.key), value))),
+                Some(at) => append(known.kind, &mut gathered[at].1.value, value),
             }
         }
-        Ok(self.node(NodeValue::Map(entries)))
+        Ok(self.node(NodeValue::Map(gathered.into_iter().map(|(_, entry)| entry).collect())))
     }
 
     /// One occurrence of a field: a value, or a list or map of one value. `None` if the bytes do not fit.
-    fn field(
-        &self,
-        field: &known::Field,
-        payload: Payload<'_>,
-        depth: usize,
-    ) -> Result<Option<Node>, DecodeError> {
+    fn field(&self, field: &ShapeField, payload: Payload<'_>, depth: usize) -> Result<Option<Node>, Fault> {
         match (field.kind, payload) {
             (Kind::Single(single), _) => self.value(single, payload, depth),
             (Kind::Repeated(element), Payload::Bytes(bytes)) if scalars::is_packable(element) => {
@@ -119,7 +209,7 @@ impl Decoder {
         }
     }
 
-    fn value(&self, kind: Type, payload: Payload<'_>, depth: usize) -> Result<Option<Node>, DecodeError> {
+    fn value(&self, kind: Type, payload: Payload<'_>, depth: usize) -> Result<Option<Node>, Fault> {
         match (kind, payload) {
             (Type::Message(name), Payload::Bytes(bytes)) => self.message(name, bytes, depth + 1).map(Some),
             (Type::Enum(name), Payload::Varint(number)) => Ok(Some(self.enum_value(name, number))),
@@ -136,13 +226,7 @@ impl Decoder {
     }
 
     /// A pair of a map is a message with the key as field 1 and the value as field 2.
-    fn map_entry(
-        &self,
-        key: Type,
-        value: Type,
-        bytes: &[u8],
-        depth: usize,
-    ) -> Result<Option<Node>, DecodeError> {
+    fn map_entry(&self, key: Type, value: Type, bytes: &[u8], depth: usize) -> Result<Option<Node>, Fault> {
         let Ok(fields) = fields::parse(bytes) else { return Ok(None) };
         let key = match fields::last(&fields, 1) {
             Some(payload) => self.value(key, payload, depth)?,
@@ -156,7 +240,7 @@ impl Decoder {
             },
         };
         let (Some(key), Some(value)) = (key, value) else { return Ok(None) };
-        Ok(Some(self.node(NodeValue::Map(vec![entry(key.as_text().unwrap_or_default(), value)]))))
+        Ok(Some(self.node(NodeValue::Map(vec![entry(key.as_text().unwrap_or_default().into(), value)]))))
     }
 
     fn node(&self, value: NodeValue) -> Node {
@@ -168,8 +252,30 @@ impl Decoder {
     }
 }
 
-fn entry(key: &str, value: Node) -> Entry {
-    Entry { key: key.into(), mark: value.mark, value: Arc::new(value) }
+/// Takes in another occurrence of a field: lists go on, maps gain a key, messages are merged, and of scalars the last one
+/// counts.
+fn append(kind: Kind, present: &mut Arc<Node>, next: Node) {
+    match (kind, &mut Arc::make_mut(present).value, next.value) {
+        (Kind::Repeated(_), NodeValue::List(elements), NodeValue::List(more)) => elements.extend(more),
+        (Kind::Map(..), NodeValue::Map(entries), NodeValue::Map(more)) => {
+            for pair in more {
+                insert(entries, pair);
+            }
+        }
+        (_, _, value) => *present = merge(present, &Arc::new(Node { value, ..Node::clone(present) })),
+    }
+}
+
+/// Of two pairs with one key, the last one counts.
+fn insert(entries: &mut Vec<Entry>, pair: Entry) {
+    match entries.iter_mut().find(|entry| entry.key == pair.key) {
+        Some(entry) => *entry = pair,
+        None => entries.push(pair),
+    }
+}
+
+fn entry(key: Arc<str>, value: Node) -> Entry {
+    Entry { key, mark: value.mark, value: Arc::new(value) }
 }
 
 #[cfg(test)]

@@ -111,11 +111,14 @@ fn what_is_not_the_message_is_refused() {
     insta::assert_snapshot!(refused(address, &[bytes(2, [0xff])]), @"envoy.config.core.v3.SocketAddress: the bytes of `address` are not of the kind that the field has");
     insta::assert_snapshot!(refused(address, &[bytes(2, "abc")[..3].to_vec()]), @"envoy.config.core.v3.SocketAddress: its bytes are no protobuf, or are cut off");
     insta::assert_snapshot!(refused(address, &[record(2, 3, &[])]), @"envoy.config.core.v3.SocketAddress: its bytes are no protobuf, or are cut off");
-    insta::assert_snapshot!(refused("envoy.config.listener.v3.Listener", &[bytes(2, bytes(1, number(2, 1)))]), @"envoy.config.core.v3.SocketAddress: the bytes of `address` are not of the kind that the field has");
+    insta::assert_snapshot!(refused("envoy.config.listener.v3.Listener", &[bytes(2, bytes(1, number(2, 1)))]), @"address.socket_address: envoy.config.core.v3.SocketAddress: the bytes of `address` are not of the kind that the field has");
     insta::assert_snapshot!(refused("google.protobuf.Any", &[]), @"google.protobuf.Any: its bytes are not those of such a message");
     let nested = |levels| (0..levels).fold(bytes(3, "x"), |inner, _| bytes(6, bytes(1, inner)));
     assert!(decode_any("xds", "x/google.protobuf.Value", &nested(40)).is_ok());
     insta::assert_snapshot!(refused("google.protobuf.Value", &[nested(60)]), @"google.protobuf.Value: more than 100 levels are nested here");
+    let chains =
+        [bytes(3, bytes(7, "a")), bytes(3, [bytes(3, bytes(1, "f")), bytes(3, number(99, 1))].concat())];
+    insta::assert_snapshot!(refused("envoy.config.listener.v3.Listener", &chains), @"filter_chains[1].filters[1]: envoy.config.listener.v3.Filter: it has no field of number 99");
 }
 
 proptest! {
@@ -131,4 +134,28 @@ proptest! {
             let _tree_or_refused = decode_any("xds", &format!("x/{name}"), &bytes);
         }
     }
+}
+
+#[test]
+fn of_the_members_of_a_oneof_the_last_one_counts() {
+    let address = [bytes(1, bytes(2, "a")), bytes(2, bytes(1, "/pipe")), bytes(1, bytes(2, "b"))];
+    insta::assert_snapshot!(decoded("envoy.config.core.v3.Address", &address), @r#"{"@type":"type.googleapis.com/envoy.config.core.v3.Address","socket_address":{"address":"b"}}"#);
+}
+
+#[test]
+fn keys_that_are_data_differ_by_their_style() {
+    let pair = |key: &str, text: &str| bytes(1, [bytes(1, key), bytes(2, bytes(3, text))].concat());
+    let data = [pair("a_b", "1"), pair("aB", "2"), pair("a_b", "3")];
+    insta::assert_snapshot!(decoded("google.protobuf.Struct", &data), @r#"{"@type":"type.googleapis.com/google.protobuf.Struct","value":{"aB":"2","a_b":"3"}}"#);
+}
+
+#[test]
+fn one_decoder_shares_the_names_of_fields_among_its_trees() {
+    let decoder = MessageDecoder::default();
+    let trees = ["a", "b"]
+        .map(|host| decoder.decode(host, "envoy.config.core.v3.SocketAddress", &bytes(2, host)).unwrap());
+    let [first, second] = trees.each_ref().map(|tree| &tree.entries()[0]);
+    assert!(Arc::ptr_eq(&first.key, &second.key));
+    assert_eq!(second.value.location().to_string(), "b:1:1");
+    assert_eq!(trees[0].get("@type"), None);
 }

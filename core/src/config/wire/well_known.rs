@@ -5,14 +5,14 @@
 use std::sync::Arc;
 
 use super::{
-    DecodeError, Decoder,
+    Decoder, Fault,
     fields::{self, Field, Payload},
+    insert,
     scalars::{self, float, plain, quoted},
 };
 use crate::config::{
     Node, NodeValue,
     known::{Scalar, Type},
-    merge,
 };
 
 /// Whether JSON has a form of its own for the message.
@@ -38,17 +38,9 @@ fn wrapped_scalar(name: &str) -> Option<Scalar> {
     })
 }
 
-impl Decoder {
-    pub(super) fn well_known(
-        &self,
-        name: &str,
-        fields: &[Field<'_>],
-        depth: usize,
-    ) -> Result<Node, DecodeError> {
-        let wrong = || DecodeError {
-            message: name.to_owned(),
-            problem: "its bytes are not those of such a message".to_owned(),
-        };
+impl Decoder<'_> {
+    pub(super) fn well_known(&self, name: &str, fields: &[Field<'_>], depth: usize) -> Result<Node, Fault> {
+        let wrong = || Fault::new(name, "its bytes are not those of such a message");
         if let Some(scalar) = wrapped_scalar(name) {
             let value = match fields::last(fields, 1) {
                 Some(payload) => scalars::value(scalar, payload),
@@ -85,21 +77,21 @@ impl Decoder {
         }
     }
 
-    fn struct_map(&self, fields: &[Field<'_>], depth: usize) -> Result<Option<Node>, DecodeError> {
-        let mut map = Arc::new(self.node(NodeValue::Map(Vec::new())));
+    fn struct_map(&self, fields: &[Field<'_>], depth: usize) -> Result<Option<Node>, Fault> {
+        let mut entries = Vec::new();
         for field in fields {
             let Payload::Bytes(bytes) = field.payload else { return Ok(None) };
             let value = Type::Message("google.protobuf.Value");
-            let Some(entry) = self.map_entry(Type::Scalar(Scalar::String), value, bytes, depth)? else {
-                return Ok(None);
-            };
-            map = merge(&map, &Arc::new(entry));
+            match self.map_entry(Type::Scalar(Scalar::String), value, bytes, depth)?.map(|pair| pair.value) {
+                Some(NodeValue::Map(pair)) => pair.into_iter().for_each(|pair| insert(&mut entries, pair)),
+                _ => return Ok(None),
+            }
         }
-        Ok(Some(Arc::unwrap_or_clone(map)))
+        Ok(Some(self.node(NodeValue::Map(entries))))
     }
 
     /// A `google.protobuf.Value`: a oneof of six kinds.
-    fn any_value(&self, fields: &[Field<'_>], depth: usize) -> Result<Option<Node>, DecodeError> {
+    fn any_value(&self, fields: &[Field<'_>], depth: usize) -> Result<Option<Node>, Fault> {
         let Some(last) = fields.last() else { return Ok(Some(self.node(NodeValue::Null))) };
         let value = match (last.number, last.payload) {
             (1, _) => NodeValue::Null,
