@@ -48,11 +48,11 @@ pub use self::{
     accepted::{AcceptedPlace, AcceptedResource, AcceptedResources},
     delivery::Delivery,
     reading::{ResourceReader, UnknownFields},
-    stats::{ReloadStats, SubscriptionStats},
+    stats::{ReloadStats, SubscriptionCounts, SubscriptionStats},
 };
 use crate::{
     build_context::BuildError,
-    config::{ConfigPath, ConfigSource, Node, SourceKind},
+    config::{ConfigPath, ConfigSource, Node, RawMessage, SourceKind},
     extension::{NamedExtensions, Registration},
     server::ServerContext,
 };
@@ -163,6 +163,10 @@ inventory::collect!(ConfigSourceRegistration);
 inventory::submit! {
     NamedExtensions(|| inventory::iter::<ConfigSourceRegistration>().map(|it| &it.registration).collect())
 }
+
+/// The control plane that `ads: {}` means: `dynamic_resources.ads_config`, an `envoy.config.core.v3.ApiConfigSource`. The
+/// engine leaves it in the process's singletons before sources are checked.
+pub struct AggregatedSource(pub RawMessage);
 
 /// What somebody wants from a source.
 pub struct SubscriptionRequest<'a> {

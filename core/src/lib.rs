@@ -23,6 +23,7 @@ pub mod init;
 pub mod internal_listener;
 pub mod io;
 pub mod listener_filter;
+pub mod main_thread;
 pub mod matcher;
 pub mod metadata;
 pub mod network_filter;

@@ -11,8 +11,8 @@ use std::{
 };
 
 use crate::{
-    access_log::AccessLogManager, admin::Admin, config_subscription::ResourceReader, extension::ExtensionSet,
-    init::InitManager, runtime::Runtime, stats::Scope,
+    access_log::AccessLogManager, admin::Admin, config::Struct, config_subscription::ResourceReader,
+    extension::ExtensionSet, init::InitManager, runtime::Runtime, stats::Scope,
 };
 
 /// What exists once in a process.
@@ -65,7 +65,10 @@ impl HealthCheckState {
 pub struct NodeInfo {
     pub id: String,
     pub cluster: String,
+    pub region: String,
     pub zone: String,
+    pub sub_zone: String,
+    pub metadata: Struct,
 }
 
 /// What the command line decided, as far as extensions may care.

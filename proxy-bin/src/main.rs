@@ -26,6 +26,8 @@ use underpass_ext_tcp_proxy as _;
 use underpass_ext_transport_internal_upstream as _;
 use underpass_ext_transport_proxy_protocol as _;
 use underpass_ext_transport_raw_buffer as _;
+#[cfg(feature = "xds")]
+use underpass_xds as _;
 
 /// Requests are made of many small pieces of memory; this allocator takes a tenth less CPU for them than the C library's.
 #[global_allocator]

@@ -3,7 +3,7 @@
 mod problems;
 mod signals;
 
-use std::{cell::RefCell, io, path::Path, process::ExitCode, sync::Arc};
+use std::{cell::RefCell, io, path::Path, process::ExitCode, rc::Rc, sync::Arc};
 
 use tokio::task::LocalSet;
 use underpass_core::{
@@ -11,12 +11,14 @@ use underpass_core::{
     bootstrap_extension::BootstrapExtension,
     build_context::BuildError,
     config::{ConfigPath, Document, Report},
-    config_subscription::{ConfigWatcher, ResourceReader, UnknownFields},
+    config_subscription::{AggregatedSource, ConfigWatcher, ResourceReader, UnknownFields},
     extension::ExtensionSet,
     init::InitManager,
+    main_thread,
     runtime::Runtime,
     server::{ConnectionIds, NodeInfo, ServerContext, ServerOptions, Singletons},
     stats::{Scope, Store},
+    worker::Worker,
 };
 
 use self::{problems::Problems, signals::Signals};
@@ -142,6 +144,9 @@ impl Server {
         let extensions = problems.build_extensions(&bootstrap, &context);
         let clusters = problems.build_clusters(&bootstrap, &context)?;
         let listeners = problems.build_listeners(&bootstrap, &context);
+        if let Some(ads) = &bootstrap.dynamic_resources.ads_config {
+            context.singletons.insert(Arc::new(AggregatedSource(ads.clone())));
+        }
         problems.check_sources(&bootstrap, &context);
         bootstrap_dump::add(&*admin, document);
         Some(Self {
@@ -179,6 +184,8 @@ impl Server {
             Signals::new().map_err(|error| ServeError::System { what: "cannot catch signals", error })?;
         self.start_admin()?;
         self.listeners.bind()?;
+        let worker = self.main_thread_worker();
+        main_thread::start_services(&worker);
         tokio::select! {
             () = self.initialize() => {}
             () = signals.stopped(self) => return Ok(()),
@@ -223,6 +230,13 @@ impl Server {
             self.discoveries.borrow_mut().push(discovery);
         }
         self.context.init.ready().await;
+    }
+
+    /// A worker without listeners, for what runs on the main thread. Its number is that after the last of the others.
+    fn main_thread_worker(&self) -> Rc<Worker> {
+        let worker = Rc::new(Worker::new(self.options.workers(), Arc::clone(&self.context)));
+        worker.set_cluster_manager(self.clusters.worker_view(&worker));
+        worker
     }
 
     async fn start_workers(&self) -> Result<Workers, ServeError> {
@@ -301,7 +315,10 @@ fn node_info(bootstrap: &Bootstrap, options: &Options) -> NodeInfo {
     NodeInfo {
         id: either(&options.service_node, &bootstrap.node.id),
         cluster: either(&options.service_cluster, &bootstrap.node.cluster),
+        region: bootstrap.node.locality.region.clone(),
         zone: either(&options.service_zone, &bootstrap.node.locality.zone),
+        sub_zone: bootstrap.node.locality.sub_zone.clone(),
+        metadata: bootstrap.node.metadata.clone(),
     }
 }
 

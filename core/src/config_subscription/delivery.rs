@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::stats::Scope;
+
 use super::{ConfigUpdate, ConfigWatcher, FetchFailure, SubscriptionStats};
 
 /// How a source delivers what it has for one subscription. Clones deliver to the same watcher.
@@ -42,6 +44,11 @@ impl Delivery {
     /// The names that are wanted; empty for all.
     pub fn names(&self) -> Vec<Arc<str>> {
         self.0.names.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where the stats of the subscription stand, for those of the source itself.
+    pub fn scope(&self) -> &Scope {
+        self.0.stats.scope()
     }
 
     /// Whether nobody watches any more.
@@ -83,6 +90,12 @@ impl Delivery {
         tracing::debug!(target: "config", "no answer about {}: {why}", self.0.type_name);
         self.0.stats.update_failure.inc();
         self.without_answer(FetchFailure::Unavailable);
+    }
+
+    /// Counts that the source cannot be reached for now. Nobody is told: the source goes on trying, and whoever waits for the
+    /// first answer does so until its time is up, as in Envoy.
+    pub fn unreachable(&self) {
+        self.0.stats.update_failure.inc();
     }
 
     fn without_answer(&self, why: FetchFailure) {

@@ -2,15 +2,18 @@
 //!
 //! <https://www.envoyproxy.io/docs/envoy/latest/configuration/overview/mgmt_server#xds-subscription-statistics>
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    ops::Deref,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use xxhash_rust::xxh64::xxh64;
 
-use crate::stat_group;
+use crate::{stat_group, stats::Scope};
 
 stat_group! {
     /// Those of every subscription.
-    pub struct SubscriptionStats {
+    pub struct SubscriptionCounts {
         /// First answers that did not come in time.
         counter init_fetch_timeout,
         /// Attempts to get an answer.
@@ -32,7 +35,31 @@ stat_group! {
     }
 }
 
+/// The stats of a subscription, and where they stand.
+#[derive(Debug, Clone)]
+pub struct SubscriptionStats {
+    counts: SubscriptionCounts,
+    scope: Scope,
+}
+
+impl Deref for SubscriptionStats {
+    type Target = SubscriptionCounts;
+
+    fn deref(&self) -> &SubscriptionCounts {
+        &self.counts
+    }
+}
+
 impl SubscriptionStats {
+    /// The stats below `scope`, made where they do not exist yet.
+    pub fn new(scope: &Scope) -> Self {
+        Self { counts: SubscriptionCounts::new(scope), scope: scope.clone() }
+    }
+
+    pub(super) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
     pub(super) fn accepted(&self, version: &str, took: Duration) {
         self.update_success.inc();
         self.update_time.set(now_ms());

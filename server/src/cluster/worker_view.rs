@@ -40,7 +40,11 @@ impl WorkerView {
     /// while nobody asks.
     pub(crate) fn new(directory: Arc<Directory>, factories: Arc<Factories>, worker: &Rc<Worker>) -> Rc<Self> {
         let mailbox = directory.subscribe();
-        let scope = format!("thread_local_cluster_manager.worker_{}", worker.index());
+        let thread = match worker.index() {
+            index if index < worker.server().options.concurrency => format!("worker_{index}"),
+            _ => "main_thread".to_owned(),
+        };
+        let scope = format!("thread_local_cluster_manager.{thread}");
         let inflated = worker.server().stats.scope(&scope).gauge("clusters_inflated");
         let view = Rc::new(Self {
             directory,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use underpass_core::{
     bootstrap_extension::BootstrapExtensionConfig,
-    config::{Address, ConfigSource, ExtensionConfig},
+    config::{Address, ConfigSource, ExtensionConfig, RawMessage},
 };
 
 use super::{
@@ -67,6 +67,8 @@ pub struct DynamicResources {
     pub lds_config: Option<ConfigSource>,
     /// Where clusters come from.
     pub cds_config: Option<ConfigSource>,
+    /// The control plane that `ads: {}` means anywhere else: an `ApiConfigSource`, read by whoever implements it.
+    pub ads_config: Option<RawMessage>,
 }
 
 /// `envoy.config.bootstrap.v3.ClusterManager`.
