@@ -29,7 +29,7 @@ pub struct SpliceOptions {
 
 impl Default for SpliceOptions {
     fn default() -> Self {
-        Self { large_piece: 64 * 1024, after_pieces: 4, small_piece: 16 * 1024, pipe_size: 1024 * 1024 }
+        Self { large_piece: 64 * 1024, after_pieces: 2, small_piece: 16 * 1024, pipe_size: 512 * 1024 }
     }
 }
 

@@ -29,8 +29,8 @@ use self::{
 use super::{DownstreamReset, Exchange, Refusal, RequestHandler, ServerOptions};
 use crate::{Body, tunnel::Tunnel};
 
-/// How much is read at once.
-const READ_SIZE: usize = 8 * 1024;
+/// How much is read at once, at first and at most: Envoy reads as much where the buffer limit allows it.
+pub(crate) const READ_SIZES: (usize, usize) = (8 * 1024, 256 * 1024);
 /// How much of the next requests is read while one is served.
 const READ_AHEAD: usize = 64 * 1024;
 
@@ -44,6 +44,7 @@ pub(super) async fn serve<H: RequestHandler>(
     let mut connection = Connection {
         io,
         read,
+        read_size: READ_SIZES.0,
         write: WriteBuffer::default(),
         ended: false,
         unread: AbortWatch::default(),
@@ -73,6 +74,8 @@ enum Next<E> {
 struct Connection<'a, H> {
     io: BoxIo,
     read: BytesMut,
+    /// How much is read at once: it follows the traffic.
+    read_size: usize,
     write: WriteBuffer,
     /// The client has ended its side.
     ended: bool,
@@ -128,6 +131,7 @@ impl<H: RequestHandler> Connection<'_, H> {
         if self.read.is_empty() {
             // An idle connection keeps no buffer.
             self.read = BytesMut::new();
+            self.read_size = READ_SIZES.0;
         }
         poll_fn(|cx| {
             loop {
@@ -357,9 +361,12 @@ impl<H: RequestHandler> Connection<'_, H> {
             self.read = BytesMut::from(bytes);
             self.read.len()
         } else {
-            self.read.reserve(READ_SIZE);
+            self.read.reserve(self.read_size);
+            let room = self.read.capacity() - self.read.len();
             let read = ready!(pin!(self.io.read_buf(&mut self.read)).poll(cx));
-            read.inspect_err(|_| self.handler.client_closed())?
+            let n = read.inspect_err(|_| self.handler.client_closed())?;
+            self.read_size = next_read_size(self.read_size, n, room, self.options.buffer_limit);
+            n
         };
         if n == 0 {
             self.ended = true;
@@ -384,6 +391,17 @@ impl Incoming {
     }
 }
 
+/// How much to read after a read of `n` bytes into `room`: twice as much once it was full, less when it stayed almost empty.
+pub(crate) fn next_read_size(size: usize, n: usize, room: usize, limit: usize) -> usize {
+    if n == room {
+        (size * 2).min(READ_SIZES.1).min(limit.max(READ_SIZES.0))
+    } else if n < size / 16 {
+        (size / 4).max(READ_SIZES.0)
+    } else {
+        size
+    }
+}
+
 /// Whether what follows a request is not for HTTP.
 fn asks_for_upgrade(headers: &HeaderMap) -> bool {
     if !headers.contains_key(header::UPGRADE) {
@@ -394,4 +412,27 @@ fn asks_for_upgrade(headers: &HeaderMap) -> bool {
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     connection.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_grow_with_the_traffic_and_within_the_limit() {
+        let sizes = |limit| {
+            let mut sizes = vec![READ_SIZES.0];
+            while let Some(&size) = sizes.last()
+                && next_read_size(size, size, size, limit) != size
+            {
+                sizes.push(next_read_size(size, size, size, limit));
+            }
+            sizes.into_iter().map(|size| size / 1024).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(1024 * 1024), [8, 16, 32, 64, 128, 256]);
+        assert_eq!(sizes(50 * 1024), [8, 16, 32, 50]);
+        assert_eq!(sizes(1), [8]);
+        assert_eq!(next_read_size(256 * 1024, 100, 256 * 1024, 1024 * 1024), 64 * 1024);
+        assert_eq!(next_read_size(64 * 1024, 10_000, 64 * 1024, 1024 * 1024), 64 * 1024);
+    }
 }

@@ -38,13 +38,10 @@ use super::{
 };
 use crate::{
     Body, RequestHead, Response,
-    downstream::http1::encode::WriteBuffer,
+    downstream::http1::{READ_SIZES, encode::WriteBuffer, next_read_size},
     protocol_options::ClusterProtocolOptions,
     reset::{ResetReason, StreamReset},
 };
-
-/// How much is read at once, at first and at most.
-const READ_SIZES: (usize, usize) = (8 * 1024, 64 * 1024);
 
 /// One HTTP/1 connection.
 pub(super) struct Http1Client {
@@ -160,8 +157,8 @@ impl Http1Client {
         self.read.reserve(self.read_size);
         let room = self.read.capacity() - self.read.len();
         let read = ready!(pin!(self.io.read_buf(&mut self.read)).poll(cx));
-        if matches!(read, Ok(n) if n == room) {
-            self.read_size = (self.read_size * 2).min(READ_SIZES.1);
+        if let Ok(n) = read {
+            self.read_size = next_read_size(self.read_size, n, room, READ_SIZES.1);
         }
         Poll::Ready(self.note_read(&read))
     }

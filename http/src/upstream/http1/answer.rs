@@ -12,10 +12,11 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use tokio::task::JoinHandle;
 
-use super::{Broken, Http1Client, Length, READ_SIZES, StreamHold, fail, finish};
+use super::{Broken, Http1Client, Length, StreamHold, fail, finish};
 use crate::{
     BodyError,
     downstream::http1::{
+        READ_SIZES,
         body::{Decoded, Decoder},
         head::Framing,
     },

@@ -1,3 +1,5 @@
+use std::{future::poll_fn, os::fd::AsFd};
+
 use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -213,6 +215,36 @@ fn an_upgrade_gives_the_connection() {
         let mut hi = [0; 2];
         tunnel.read_exact(&mut hi).await.unwrap();
         assert_eq!(&hi, b"hi");
+    });
+}
+
+#[test]
+fn bytes_that_are_spliced_through_an_upgraded_connection_are_counted() {
+    on_a_worker(async {
+        let toys = Toys::new(ClusterProtocolOptions::default()).await;
+        let mut upgrade = head(Method::GET, "a", "/ws");
+        upgrade.headers.insert("upgrade", "websocket".parse().unwrap());
+        upgrade.headers.insert("connection", "upgrade".parse().unwrap());
+        let place = toys.acquire().await.unwrap();
+        let sent = tokio::task::spawn_local(place.tunnel(upgrade));
+        let (mut peer, _) = toys.listener.accept().await.unwrap();
+        let answered =
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";
+        answer(&mut peer, answered).await;
+        let mut tunnel = sent.await.unwrap().unwrap().io.unwrap();
+        let totals =
+            || ["upstream_cx_rx_bytes_total", "upstream_cx_tx_bytes_total"].map(|name| toys.stat(name));
+        let before = totals();
+        assert!(tunnel.splices());
+        let (reader, writer) = std::io::pipe().unwrap();
+        peer.write_all(b"hello").await.unwrap();
+        let n = poll_fn(|cx| tunnel.poll_splice_in(cx, writer.as_fd(), 3)).await.unwrap();
+        assert_eq!((n, totals()), (3, [before[0] + 3, before[1]]));
+        let n = poll_fn(|cx| tunnel.poll_splice_out(cx, reader.as_fd(), 3)).await.unwrap();
+        assert_eq!((n, totals()), (3, [before[0] + 3, before[1] + 3]));
+        let mut seen = [0; 3];
+        peer.read_exact(&mut seen).await.unwrap();
+        assert_eq!(&seen, b"hel");
     });
 }
 
