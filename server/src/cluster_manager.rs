@@ -139,11 +139,12 @@ impl ClusterManager {
                 .as_ref()
                 .is_some_and(|present| present.fingerprint.connects_alike(&fingerprint)),
         };
-        let built = self.environment.build(config, path, &inheritance, warnings)?;
+        // As in Envoy, what comes to nothing counts, too.
         match present {
             Some(_) => self.stats.cluster_modified.inc(),
             None => self.stats.cluster_added.inc(),
         }
+        let built = self.environment.build(config, path, &inheritance, warnings)?;
         self.take_in(built, node, fingerprint, version);
         Ok(true)
     }

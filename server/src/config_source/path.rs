@@ -110,6 +110,8 @@ struct WatchedFile {
     directory: Option<PathBuf>,
     delivery: Delivery,
     seen: Option<Fingerprint>,
+    /// It was read before the event that says so was: an event about something else came first.
+    early: bool,
 }
 
 /// Tells one content of a file from another without reading it.
@@ -131,7 +133,13 @@ struct Events {
 
 impl WatchedFile {
     fn new(path: &Path, directory: Option<&Path>, delivery: Delivery) -> Self {
-        Self { path: path.to_owned(), directory: directory.map(Path::to_owned), delivery, seen: None }
+        Self {
+            path: path.to_owned(),
+            directory: directory.map(Path::to_owned),
+            delivery,
+            seen: None,
+            early: false,
+        }
     }
 
     fn watch(&self, server: &ServerContext) -> Events {
@@ -183,6 +191,10 @@ impl WatchedFile {
         if !anyway && (now == self.seen || now.is_none()) {
             return;
         }
+        if anyway && std::mem::take(&mut self.early) && now == self.seen {
+            return;
+        }
+        self.early = !anyway;
         self.seen = now;
         self.delivery.attempt();
         let read = fs::read(&self.path);
