@@ -194,7 +194,8 @@ impl WatchedFile {
         if anyway && std::mem::take(&mut self.early) && now == self.seen {
             return;
         }
-        self.early = !anyway;
+        // A move in a directory of its own is a signal by itself.
+        self.early = !anyway && self.directory.is_none();
         self.seen = now;
         self.delivery.attempt();
         let read = fs::read(&self.path);
