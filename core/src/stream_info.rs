@@ -5,7 +5,8 @@
 
 use std::{
     borrow::Cow,
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
+    ops::Deref,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -70,8 +71,6 @@ pub struct UpstreamInfo {
     pub remote_address: RefCell<Option<Address>>,
     /// The number of the upstream connection.
     pub connection_id: Cell<Option<u64>>,
-    /// Why connecting or the transport failed, in Envoy's words (`delayed_connect_error:_Connection_refused`).
-    pub transport_failure_reason: RefCell<Option<String>>,
     /// Filter state that this stream shares with the upstream connection.
     pub filter_state: RefCell<FilterState>,
     /// How often connecting was tried.
@@ -84,10 +83,25 @@ pub struct UpstreamInfo {
     pub connect_started: Cell<Option<Instant>>,
     /// When the upstream connection was there.
     pub connected: Cell<Option<Instant>>,
-    /// The application protocol spoken upstream (`HTTP/2`), where there is one.
-    pub protocol: Cell<Option<&'static str>>,
     /// How long it took until an upstream connection was there.
     pub connection_pool_ready: Cell<Option<Duration>>,
+    /// Bytes sent to the upstream on the wire, as far as this stream goes.
+    pub wire_bytes_sent: Cell<u64>,
+    /// Bytes received from the upstream on the wire.
+    pub wire_bytes_received: Cell<u64>,
+    /// How the upstream connection ended.
+    pub detected_close: Cell<DetectedClose>,
+    /// What few connections have.
+    pub details: OnDemand<UpstreamDetails>,
+}
+
+/// What is known of the upstream side of an HTTP request, or of one that failed; few connections need the memory.
+#[derive(Debug, Default)]
+pub struct UpstreamDetails {
+    /// Why connecting or the transport failed, in Envoy's words (`delayed_connect_error:_Connection_refused`).
+    pub transport_failure_reason: RefCell<Option<String>>,
+    /// The application protocol spoken upstream (`HTTP/2`), where there is one.
+    pub protocol: Cell<Option<&'static str>>,
     /// When the first byte of a request was sent.
     pub first_byte_sent: Cell<Option<Instant>>,
     /// When the last byte of a request was sent.
@@ -96,12 +110,6 @@ pub struct UpstreamInfo {
     pub first_byte_received: Cell<Option<Instant>>,
     /// When the last byte of a response arrived.
     pub last_byte_received: Cell<Option<Instant>>,
-    /// Bytes sent to the upstream on the wire, as far as this stream goes.
-    pub wire_bytes_sent: Cell<u64>,
-    /// Bytes received from the upstream on the wire.
-    pub wire_bytes_received: Cell<u64>,
-    /// How the upstream connection ended.
-    pub detected_close: Cell<DetectedClose>,
     /// Why this proxy closed the upstream connection, in Envoy's words.
     pub local_close_reason: RefCell<Option<Cow<'static, str>>>,
 }
@@ -110,13 +118,54 @@ pub struct UpstreamInfo {
 #[derive(Debug, Clone)]
 pub struct DownstreamAddresses {
     /// Who the connection is from, as far as is known.
-    pub remote: Address,
+    remote: Address,
     /// Where it was meant to go.
-    pub local: Address,
+    local: Address,
+    /// The socket's own, peer first, once one above was replaced.
+    direct: Option<Box<(Address, Address)>>,
+}
+
+impl DownstreamAddresses {
+    /// Those of a socket.
+    pub fn new(remote: Address, local: Address) -> Self {
+        Self { remote, local, direct: None }
+    }
+
+    /// Who the connection is from, as far as is known.
+    pub fn remote(&self) -> &Address {
+        &self.remote
+    }
+
+    /// Where it was meant to go.
+    pub fn local(&self) -> &Address {
+        &self.local
+    }
+
     /// The peer of the socket.
-    pub direct_remote: Address,
+    pub fn direct_remote(&self) -> &Address {
+        self.direct.as_ref().map_or(&self.remote, |direct| &direct.0)
+    }
+
     /// This end of the socket.
-    pub direct_local: Address,
+    pub fn direct_local(&self) -> &Address {
+        self.direct.as_ref().map_or(&self.local, |direct| &direct.1)
+    }
+
+    /// Says who the connection is from.
+    pub fn set_remote(&mut self, remote: Address) {
+        self.keep_direct();
+        self.remote = remote;
+    }
+
+    /// Says where it was meant to go.
+    pub fn set_local(&mut self, local: Address) {
+        self.keep_direct();
+        self.local = local;
+    }
+
+    fn keep_direct(&mut self) {
+        self.direct.get_or_insert_with(|| Box::new((self.remote.clone(), self.local.clone())));
+    }
 }
 
 /// What is known of one connection or request.
@@ -136,20 +185,8 @@ pub struct StreamInfo {
     pub addresses: RefCell<DownstreamAddresses>,
     /// Whether a listener filter put back the original destination (`use_original_dst` and `original_dst`).
     pub local_address_restored: Cell<bool>,
-    /// The server name the client asked for (SNI).
-    pub requested_server_name: RefCell<Option<Arc<str>>>,
-    /// `tls`, `raw_buffer`: what a listener filter found the client to speak.
-    pub detected_transport_protocol: RefCell<Option<Arc<str>>>,
-    /// What the client offered (ALPN), or what a listener filter found.
-    pub application_protocols: RefCell<Vec<Arc<str>>>,
     /// The name of the filter chain that was chosen.
     pub filter_chain_name: RefCell<Option<Arc<str>>>,
-    /// The route's name, where there are routes.
-    pub route_name: RefCell<Option<Arc<str>>>,
-    /// The metadata of the route, where there are routes and it has any.
-    pub route_metadata: RefCell<Option<Arc<Metadata>>>,
-    /// The metadata of the route's virtual host, if it has any.
-    pub virtual_host_metadata: RefCell<Option<Arc<Metadata>>>,
     /// Payload bytes received from the downstream.
     pub bytes_received: Cell<u64>,
     /// Payload bytes sent to the downstream.
@@ -160,14 +197,41 @@ pub struct StreamInfo {
     pub health_check: Cell<bool>,
     /// The HTTP status, where there is one.
     pub response_code: Cell<Option<u16>>,
+    /// How the downstream connection ended.
+    pub downstream_detected_close: Cell<DetectedClose>,
+    /// How long it took, once it is complete.
+    pub completed_after: Cell<Option<Duration>>,
+    /// What filters learned.
+    pub dynamic_metadata: RefCell<DynamicMetadata>,
+    /// What filters left for each other.
+    pub filter_state: RefCell<FilterState>,
+    /// The upstream side.
+    pub upstream: UpstreamInfo,
+    /// What few connections have.
+    pub details: OnDemand<StreamDetails>,
+}
+
+/// What listener filters find, what HTTP knows of a request, and the words for unusual ends: few connections need the memory.
+#[derive(Debug, Default)]
+pub struct StreamDetails {
+    /// The server name the client asked for (SNI).
+    pub requested_server_name: RefCell<Option<Arc<str>>>,
+    /// `tls`, `raw_buffer`: what a listener filter found the client to speak.
+    pub detected_transport_protocol: RefCell<Option<Arc<str>>>,
+    /// What the client offered (ALPN), or what a listener filter found.
+    pub application_protocols: RefCell<Vec<Arc<str>>>,
+    /// The route's name, where there are routes.
+    pub route_name: RefCell<Option<Arc<str>>>,
+    /// The metadata of the route, where there are routes and it has any.
+    pub route_metadata: RefCell<Option<Arc<Metadata>>>,
+    /// The metadata of the route's virtual host, if it has any.
+    pub virtual_host_metadata: RefCell<Option<Arc<Metadata>>>,
     /// What decided the response, in Envoy's words.
     pub response_code_details: RefCell<Option<Cow<'static, str>>>,
     /// What ended the connection, in the words of the filter that ended it.
     pub connection_termination_details: RefCell<Option<String>>,
     /// Why the downstream transport failed.
     pub downstream_transport_failure_reason: RefCell<Option<String>>,
-    /// How the downstream connection ended.
-    pub downstream_detected_close: Cell<DetectedClose>,
     /// Why this proxy closed the downstream connection, in Envoy's words (`tcp_session_idle_timeout`).
     pub downstream_local_close_reason: RefCell<Option<Cow<'static, str>>>,
     /// The application protocol in use (`HTTP/1.1`), where there is one.
@@ -182,56 +246,70 @@ pub struct StreamInfo {
     pub last_byte_sent: Cell<Option<Instant>>,
     /// Bytes of headers received and sent, which the wire carries beside the payload.
     pub header_bytes: (Cell<u64>, Cell<u64>),
-    /// How long it took, once it is complete.
-    pub completed_after: Cell<Option<Duration>>,
-    /// What filters learned.
-    pub dynamic_metadata: RefCell<DynamicMetadata>,
-    /// What filters left for each other.
-    pub filter_state: RefCell<FilterState>,
-    /// The upstream side.
-    pub upstream: UpstreamInfo,
+}
+
+impl StreamDetails {
+    /// What a request inherits from its connection.
+    fn for_request(&self) -> Self {
+        Self {
+            requested_server_name: self.requested_server_name.clone(),
+            detected_transport_protocol: self.detected_transport_protocol.clone(),
+            application_protocols: self.application_protocols.clone(),
+            downstream_transport_failure_reason: self.downstream_transport_failure_reason.clone(),
+            protocol: self.protocol.clone(),
+            ..Self::default()
+        }
+    }
+}
+
+/// A box that comes into being when somebody first looks into it; [`get`](Self::get) only looks whether it is there.
+#[derive(Debug)]
+pub struct OnDemand<T>(OnceCell<Box<T>>);
+
+impl<T> OnDemand<T> {
+    /// The value, if anybody has had something to note there.
+    pub fn get(&self) -> Option<&T> {
+        self.0.get().map(|value| &**value)
+    }
+}
+
+impl<T> Default for OnDemand<T> {
+    fn default() -> Self {
+        Self(OnceCell::new())
+    }
+}
+
+impl<T: Default> Deref for OnDemand<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.get_or_init(Box::default)
+    }
 }
 
 impl StreamInfo {
     /// A stream that starts now.
     pub fn new(connection_id: u64, listener: Arc<ListenerInfo>, remote: Address, local: Address) -> Self {
-        let addresses =
-            DownstreamAddresses { direct_remote: remote.clone(), direct_local: local.clone(), remote, local };
         Self {
             connection_id,
             start_time: SystemTime::now(),
             start: Instant::now(),
             listener,
             internal_hops: Cell::new(0),
-            addresses: RefCell::new(addresses),
+            addresses: RefCell::new(DownstreamAddresses::new(remote, local)),
             local_address_restored: Cell::new(false),
-            requested_server_name: RefCell::default(),
-            detected_transport_protocol: RefCell::default(),
-            application_protocols: RefCell::default(),
             filter_chain_name: RefCell::default(),
-            route_name: RefCell::default(),
-            route_metadata: RefCell::default(),
-            virtual_host_metadata: RefCell::default(),
             bytes_received: Cell::new(0),
             bytes_sent: Cell::new(0),
             flags: Cell::default(),
             health_check: Cell::new(false),
             response_code: Cell::new(None),
-            response_code_details: RefCell::default(),
-            connection_termination_details: RefCell::default(),
-            downstream_transport_failure_reason: RefCell::default(),
             downstream_detected_close: Cell::default(),
-            downstream_local_close_reason: RefCell::default(),
-            protocol: Cell::new(None),
-            stream_id: RefCell::default(),
-            last_byte_received: Cell::new(None),
-            first_byte_sent: Cell::new(None),
-            last_byte_sent: Cell::new(None),
-            header_bytes: (Cell::new(0), Cell::new(0)),
             completed_after: Cell::new(None),
             dynamic_metadata: RefCell::default(),
             filter_state: RefCell::default(),
             upstream: UpstreamInfo::default(),
+            details: OnDemand::default(),
         }
     }
 
@@ -239,6 +317,11 @@ impl StreamInfo {
     /// flags and an ending of its own.
     #[must_use]
     pub fn for_request(&self) -> Self {
+        let details = OnDemand::default();
+        if let Some(of_connection) = self.details.get() {
+            // It is empty, so nothing is lost.
+            let _ = details.0.set(Box::new(of_connection.for_request()));
+        }
         Self {
             connection_id: self.connection_id,
             start_time: SystemTime::now(),
@@ -247,33 +330,18 @@ impl StreamInfo {
             internal_hops: self.internal_hops.clone(),
             addresses: self.addresses.clone(),
             local_address_restored: self.local_address_restored.clone(),
-            requested_server_name: self.requested_server_name.clone(),
-            detected_transport_protocol: self.detected_transport_protocol.clone(),
-            application_protocols: self.application_protocols.clone(),
             filter_chain_name: self.filter_chain_name.clone(),
-            route_name: RefCell::default(),
-            route_metadata: RefCell::default(),
-            virtual_host_metadata: RefCell::default(),
             bytes_received: Cell::new(0),
             bytes_sent: Cell::new(0),
             flags: Cell::default(),
             health_check: Cell::new(false),
             response_code: Cell::new(None),
-            response_code_details: RefCell::default(),
-            connection_termination_details: RefCell::default(),
-            downstream_transport_failure_reason: self.downstream_transport_failure_reason.clone(),
             downstream_detected_close: Cell::default(),
-            downstream_local_close_reason: RefCell::default(),
-            protocol: self.protocol.clone(),
-            stream_id: RefCell::default(),
-            last_byte_received: Cell::new(None),
-            first_byte_sent: Cell::new(None),
-            last_byte_sent: Cell::new(None),
-            header_bytes: (Cell::new(0), Cell::new(0)),
             completed_after: Cell::new(None),
             dynamic_metadata: self.dynamic_metadata.clone(),
             filter_state: self.filter_state.clone(),
             upstream: UpstreamInfo::default(),
+            details,
         }
     }
 
@@ -325,9 +393,36 @@ pub struct Passthrough {
 mod tests {
     use super::*;
 
+    fn info() -> StreamInfo {
+        let socket = |port| Address::Socket(([127, 0, 0, 1], port).into());
+        StreamInfo::new(1, Arc::default(), socket(1), socket(2))
+    }
+
     #[test]
-    fn what_is_known_of_a_connection_is_small() {
-        // One for each connection at each hop, as long as it lives; grow it knowingly.
-        assert!(size_of::<StreamInfo>() <= 1200, "{} bytes", size_of::<StreamInfo>());
+    fn a_connection_that_is_only_relayed_takes_little_memory() {
+        // Every connection has one, and one more for each internal hop.
+        assert!(size_of::<StreamInfo>() <= 640, "{} bytes", size_of::<StreamInfo>());
+    }
+
+    #[test]
+    fn details_exist_once_somebody_notes_one() {
+        let info = info();
+        assert!(info.details.get().is_none() && info.for_request().details.get().is_none());
+        info.details.protocol.set(Some("HTTP/2"));
+        *info.details.route_name.borrow_mut() = Some("r".into());
+        let request = info.for_request();
+        assert_eq!(request.details.protocol.get(), Some("HTTP/2"));
+        assert_eq!(*request.details.route_name.borrow(), None, "a request has a route of its own");
+    }
+
+    #[test]
+    fn the_addresses_of_the_socket_stay_when_filters_replace_others() {
+        let info = info();
+        let mut addresses = info.addresses.borrow_mut();
+        assert_eq!(addresses.direct_local(), addresses.local());
+        addresses.set_local(Address::internal("inner", ""));
+        addresses.set_remote(Address::internal_client());
+        assert_eq!(addresses.local().to_string(), "envoy://inner/");
+        assert_eq!((addresses.direct_remote().port(), addresses.direct_local().port()), (Some(1), Some(2)));
     }
 }

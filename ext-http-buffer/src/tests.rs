@@ -54,7 +54,10 @@ async fn a_request_is_passed_on_as_a_whole_or_refused() {
         sent(&server, &refused, pieces(&["0123", "4567890"])).await,
         (413, "Payload Too Large".into())
     );
-    assert_eq!(refused.info.response_code_details.borrow().as_deref(), Some("request_payload_too_large"));
+    assert_eq!(
+        refused.info.details.response_code_details.borrow().as_deref(),
+        Some("request_payload_too_large")
+    );
     assert!(refused.closes_after_answer());
 }
 

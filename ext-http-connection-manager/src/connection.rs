@@ -273,7 +273,7 @@ impl RequestHandler for Handler {
         };
         total.inc();
         active.inc();
-        self.0.http.info.protocol.set(Some(if http2 { "HTTP/2" } else { "HTTP/1.1" }));
+        self.0.http.info.details.protocol.set(Some(if http2 { "HTTP/2" } else { "HTTP/1.1" }));
     }
 
     fn begin(&self) -> Rc<Exchange> {

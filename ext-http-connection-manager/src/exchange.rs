@@ -126,7 +126,7 @@ impl Exchange {
     }
 
     fn set_details(&self, details: &'static str) {
-        *self.info.response_code_details.borrow_mut() = Some(details.into());
+        *self.info.details.response_code_details.borrow_mut() = Some(details.into());
     }
 
     /// An upgrade or a CONNECT begins.
@@ -141,7 +141,7 @@ impl Exchange {
         self.update(|state| state.head_complete = true);
         self.touch();
         if head.version == Version::HTTP_10 {
-            self.info.protocol.set(Some("HTTP/1.0"));
+            self.info.details.protocol.set(Some("HTTP/1.0"));
         }
         let http = Rc::clone(&self.connection.http);
         let stream = Rc::new(HttpStream::new(http, Rc::clone(&self.info), head));

@@ -38,7 +38,7 @@ impl Exchange {
             stream.match_scheme_to_upstream();
         }
         let mut head = stream.request_mut();
-        settings.host_normalization.apply(&mut head, &stream.info.addresses.borrow().local);
+        settings.host_normalization.apply(&mut head, stream.info.addresses.borrow().local());
         let routes = stream.routes();
         let internal_only = routes.as_ref().map_or(&[][..], |routes| routes.internal_only_headers());
         settings.request_headers.apply(&mut head, &stream.info, internal_only);

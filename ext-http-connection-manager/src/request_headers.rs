@@ -107,7 +107,7 @@ impl RequestHeaders {
         }
         let (mut remote, local) = {
             let addresses = info.addresses.borrow();
-            (addresses.remote.clone(), addresses.local.clone())
+            (addresses.remote().clone(), addresses.local().clone())
         };
         let found = self.client_address.find(&mut head.headers, &remote);
         self.forwarded(head, &local);
@@ -116,7 +116,7 @@ impl RequestHeaders {
         if let Some(address) = found.address
             && address != remote
         {
-            info.addresses.borrow_mut().remote = address.clone();
+            info.addresses.borrow_mut().set_remote(address.clone());
             remote = address;
         }
         let edge = !internal && self.client_address.use_remote_address;
@@ -132,7 +132,7 @@ impl RequestHeaders {
         if self.generate_request_id {
             self.request_id.set(&mut head.headers, edge, self.preserve_external_request_id);
         }
-        *info.stream_id.borrow_mut() = self.request_id.get(&head.headers).map(str::to_owned);
+        *info.details.stream_id.borrow_mut() = self.request_id.get(&head.headers).map(str::to_owned);
         if !self.forwards_client_cert {
             // Without TLS no client has shown a certificate, so that there is nothing else to be said of one.
             head.headers.remove(X_FORWARDED_CLIENT_CERT);

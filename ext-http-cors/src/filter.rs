@@ -91,7 +91,7 @@ impl CrossOrigin {
             headers.insert(ALLOW_PRIVATE_NETWORK, TRUE);
         }
         stream.info.response_code.set(Some(200));
-        *stream.info.response_code_details.borrow_mut() = Some(Cow::Borrowed("cors_response"));
+        *stream.info.details.response_code_details.borrow_mut() = Some(Cow::Borrowed("cors_response"));
         Some(response)
     }
 

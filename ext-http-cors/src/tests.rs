@@ -33,7 +33,8 @@ async fn ask(
     testing::set_routes(server, &stream, routes).unwrap();
     let response =
         testing::serve_with(filter, &stream, Body::empty(), |_, _| Response::new(Body::full("up"))).await;
-    let details = stream.info.response_code_details.borrow().as_deref().unwrap_or("upstream").to_owned();
+    let details =
+        stream.info.details.response_code_details.borrow().as_deref().unwrap_or("upstream").to_owned();
     let line = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
         format!("\n{}: {}", name.as_str().trim_start_matches("access-control-"), value.to_str().unwrap())
     };

@@ -23,7 +23,7 @@ async fn outcome(filter: &Arc<dyn HttpFilter>, stream: &Rc<HttpStream>) -> (Stri
     let response =
         testing::serve_with(filter, stream, Body::empty(), |_, _| Response::new(Body::full("up"))).await;
     let (status, body) = testing::text(response).await;
-    let details = stream.info.response_code_details.borrow();
+    let details = stream.info.details.response_code_details.borrow();
     let flags = stream.info.flags.get();
     let text = format!("{status} {body:?} {flags} {}", details.as_deref().unwrap_or("-"));
     (text, started.elapsed().as_millis())

@@ -34,7 +34,7 @@ async fn ask(server: &TestServer, filter: &Arc<dyn HttpFilter>, path: &str) -> (
         .filter_map(|name| Some(format!("{name}={}", response.headers().get(*name)?.to_str().unwrap())))
         .collect();
     let (status, body) = testing::text(response).await;
-    let details = stream.info.response_code_details.borrow().as_deref().unwrap_or("-").to_owned();
+    let details = stream.info.details.response_code_details.borrow().as_deref().unwrap_or("-").to_owned();
     (format!("{status} {body:?} {} {details} {}", stream.info.flags.get(), headers.join(" ")), stream)
 }
 

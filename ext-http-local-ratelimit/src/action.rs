@@ -204,7 +204,7 @@ impl Kind {
 }
 
 fn remote_ip(stream: &HttpStream) -> Option<IpAddr> {
-    stream.info.addresses.borrow().remote.socket().map(|address| address.ip())
+    stream.info.addresses.borrow().remote().socket().map(|address| address.ip())
 }
 
 fn metadata(stream: &HttpStream, key: &MetadataKey, source: MetadataSource) -> Option<String> {

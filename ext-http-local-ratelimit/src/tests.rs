@@ -53,7 +53,7 @@ async fn what_is_too_much_is_refused() {
     assert_eq!(limits(&second), "1 0 60 60 -y");
     assert_eq!(testing::text(second).await, (429, "local_rate_limited".into()));
     assert_eq!(refused.info.flags.get().to_string(), "RL");
-    assert_eq!(refused.info.response_code_details.borrow().as_deref(), Some("local_rate_limited"));
+    assert_eq!(refused.info.details.response_code_details.borrow().as_deref(), Some("local_rate_limited"));
     let grpc = ask(&filter, &stream(&[("content-type", "application/grpc")])).await;
     assert_eq!((grpc.status().as_u16(), header(&grpc, "grpc-status")), (200, "8"));
     assert_eq!(stats(&server), [3, 1, 2, 2, 0]);

@@ -57,7 +57,7 @@ impl Permission {
 
     fn matches(&self, subject: &Subject<'_>) -> bool {
         let local =
-            |matches: &dyn Fn(&Address) -> bool| matches(&subject.stream.info.addresses.borrow().local);
+            |matches: &dyn Fn(&Address) -> bool| matches(subject.stream.info.addresses.borrow().local());
         match self {
             Self::AndRules(set) => set.rules.iter().all(|rule| rule.matches(subject)),
             Self::OrRules(set) => set.rules.iter().any(|rule| rule.matches(subject)),
@@ -71,8 +71,9 @@ impl Permission {
             }
             Self::Metadata(matcher) => matches_metadata(matcher, subject),
             Self::NotRule(rule) => !rule.matches(subject),
-            Self::RequestedServerName(matcher) => matcher
-                .matches(subject.stream.info.requested_server_name.borrow().as_deref().unwrap_or_default()),
+            Self::RequestedServerName(matcher) => matcher.matches(
+                subject.stream.info.details.requested_server_name.borrow().as_deref().unwrap_or_default(),
+            ),
             Self::SourcedMetadata(matcher) => matcher.matches(subject),
         }
     }
@@ -87,9 +88,9 @@ impl Principal {
             Self::Any(_) => true,
             // No transport socket that is linked ends TLS, so nobody shows a certificate.
             Self::Authenticated(_) => false,
-            Self::SourceIp(range) => is_in(range, &subject.stream.connection.info.addresses.borrow().remote),
-            Self::DirectRemoteIp(range) => is_in(range, &info.addresses.borrow().direct_remote),
-            Self::RemoteIp(range) => is_in(range, &info.addresses.borrow().remote),
+            Self::SourceIp(range) => is_in(range, subject.stream.connection.info.addresses.borrow().remote()),
+            Self::DirectRemoteIp(range) => is_in(range, info.addresses.borrow().direct_remote()),
+            Self::RemoteIp(range) => is_in(range, info.addresses.borrow().remote()),
             Self::Header(matcher) => matches_header(matcher, subject.head),
             Self::UrlPath(matcher) => matcher.matches(subject.head),
             Self::Metadata(matcher) => matches_metadata(matcher, subject),

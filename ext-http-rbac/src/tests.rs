@@ -25,7 +25,7 @@ const ANY: &str = "{any: true}";
 /// Status, details and metadata.
 async fn outcome(filter: &Arc<dyn HttpFilter>, stream: &Rc<HttpStream>) -> String {
     let (status, body) = testing::text(testing::serve(filter, stream, Body::empty()).await).await;
-    let details = stream.info.response_code_details.borrow();
+    let details = stream.info.details.response_code_details.borrow();
     let metadata = stream.info.dynamic_metadata.borrow();
     let metadata: Vec<String> =
         metadata.iter().map(|(_, values)| Value::Struct(values.clone()).to_json()).collect();

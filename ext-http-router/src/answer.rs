@@ -84,7 +84,7 @@ impl Answer {
         let Self { mut response, way, host, log } = self;
         let stream = Rc::clone(&request.stream);
         let info = &stream.info;
-        info.upstream.first_byte_received.set(Some(now.into_std()));
+        info.upstream.details.first_byte_received.set(Some(now.into_std()));
         if !request.settings.suppress_envoy_headers
             && let Some(complete) = request.body.completed_at()
             && !matches!(way, Way::Tunnel(_) | Way::Connection(_))
@@ -105,7 +105,7 @@ impl Answer {
             response.headers_mut().append(header::SET_COOKIE, cookie);
         }
         info.response_code.set(Some(status.as_u16()));
-        *info.response_code_details.borrow_mut() = Some("via_upstream".into());
+        *info.details.response_code_details.borrow_mut() = Some("via_upstream".into());
         finalize(&request.route, &stream, &mut response);
         let answered = Answered { host, is_canary, awaits_grpc_status, log };
         response.map(|body| match way {

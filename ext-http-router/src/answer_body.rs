@@ -50,7 +50,7 @@ impl AnswerBody {
         }
         let Self { request, answered, .. } = self;
         let now = Instant::now();
-        request.stream.info.upstream.last_byte_received.set(Some(now.into_std()));
+        request.stream.info.upstream.details.last_byte_received.set(Some(now.into_std()));
         if let Some(complete) = request.body.completed_at() {
             let time = now.saturating_duration_since(complete);
             request.record_time(time, &answered.host, answered.is_canary);
@@ -74,7 +74,7 @@ impl AnswerBody {
         let Self { request, answered, .. } = self;
         let info = &request.stream.info;
         info.set_flag(flag(reset.reason));
-        *info.response_code_details.borrow_mut() =
+        *info.details.response_code_details.borrow_mut() =
             Some(details("upstream_reset_after_response_started", reset).into());
         answered.host.report(Outcome::RequestFailed);
         if let Some(log) = &answered.log {
@@ -92,7 +92,7 @@ impl AnswerBody {
         }
         let info = &request.stream.info;
         info.set_flag(time.flag());
-        *info.response_code_details.borrow_mut() = Some(time.details().into());
+        *info.details.response_code_details.borrow_mut() = Some(time.details().into());
         self.abandon();
     }
 

@@ -132,7 +132,7 @@ pub(crate) fn pool_failure(failure: PoolFailure, info: &StreamInfo) -> Failed {
     let host = failure.host.filter(|_| reason != ResetReason::Overflow);
     info.upstream.host.borrow_mut().clone_from(&host);
     info.upstream.hosts_attempted.borrow_mut().extend(host.clone());
-    info.upstream.transport_failure_reason.borrow_mut().clone_from(&failure.transport_failure_reason);
+    info.upstream.details.transport_failure_reason.borrow_mut().clone_from(&failure.transport_failure_reason);
     let reset = StreamReset {
         transport_failure_reason: failure.transport_failure_reason,
         ..StreamReset::from(reason)
@@ -221,14 +221,14 @@ fn forget_attempt(info: &StreamInfo) {
     upstream.local_address.take();
     upstream.remote_address.take();
     upstream.connection_id.take();
-    upstream.transport_failure_reason.take();
-    upstream.protocol.take();
+    upstream.details.transport_failure_reason.take();
+    upstream.details.protocol.take();
     upstream.connect_started.take();
     upstream.connected.take();
-    upstream.first_byte_sent.take();
-    upstream.last_byte_sent.take();
-    upstream.first_byte_received.take();
-    upstream.last_byte_received.take();
+    upstream.details.first_byte_sent.take();
+    upstream.details.last_byte_sent.take();
+    upstream.details.first_byte_received.take();
+    upstream.details.last_byte_received.take();
 }
 
 /// Whether a request may become a stream of raw bytes by its method.

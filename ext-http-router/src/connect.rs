@@ -105,7 +105,7 @@ fn note(connection: &UpstreamConnection, info: &StreamInfo) {
 /// The header that tells the host who the client is. TLVs of the client's own header do not go along, as in Envoy.
 fn proxy_header(version: ProxyProtocolVersion, stream: &HttpStream) -> Vec<u8> {
     let addresses = stream.connection.info.addresses.borrow();
-    let endpoints = addresses.remote.socket().zip(addresses.local.socket());
+    let endpoints = addresses.remote().socket().zip(addresses.local().socket());
     match version {
         ProxyProtocolVersion::V1 => v1(endpoints),
         ProxyProtocolVersion::V2 => v2(endpoints.map_or(Subject::Local, Subject::Stream), &[]).0,

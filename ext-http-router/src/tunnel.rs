@@ -232,7 +232,7 @@ fn note_end(
         End::Relay(RelayEnd::Failed { side: Side::Downstream, error, .. }) => {
             if is_http2 && error.kind() == io::ErrorKind::ConnectionReset {
                 info.set_flag(ResponseFlag::DownstreamRemoteReset);
-                *info.response_code_details.borrow_mut() = Some("http2.remote_reset".into());
+                *info.details.response_code_details.borrow_mut() = Some("http2.remote_reset".into());
             } else {
                 client_is_gone(info);
             }
@@ -245,7 +245,7 @@ fn note_end(
             let of_stream = error.get_ref().and_then(|error| error.downcast_ref::<StreamReset>());
             let reset = of_stream.cloned().unwrap_or_else(|| ResetReason::ConnectionTermination.into());
             info.set_flag(flag(reset.reason));
-            *info.response_code_details.borrow_mut() =
+            *info.details.response_code_details.borrow_mut() =
                 Some(details("upstream_reset_after_response_started", &reset).into());
             info.upstream.detected_close.set(DetectedClose::RemoteReset);
             answered.host.report(Outcome::RequestFailed);
@@ -263,7 +263,7 @@ fn note_end(
 
 fn client_is_gone(info: &StreamInfo) {
     info.set_flag(ResponseFlag::DownstreamConnectionTermination);
-    *info.response_code_details.borrow_mut() = Some("downstream_remote_disconnect".into());
+    *info.details.response_code_details.borrow_mut() = Some("downstream_remote_disconnect".into());
 }
 
 /// Reads and drops what still comes.
@@ -285,7 +285,7 @@ impl Accounting for Traffic {
     fn downstream_read(&self, n: u64) {
         if self.counts_stream {
             add(&self.info.bytes_received, n);
-            self.info.last_byte_received.set(Some(Instant::now()));
+            self.info.details.last_byte_received.set(Some(Instant::now()));
         }
         if let Some(log) = &self.log {
             log.sent(n);
@@ -298,7 +298,7 @@ impl Accounting for Traffic {
     fn upstream_read(&self, n: u64) {
         if self.counts_stream {
             add(&self.info.bytes_sent, n);
-            self.info.last_byte_sent.set(Some(Instant::now()));
+            self.info.details.last_byte_sent.set(Some(Instant::now()));
         }
         if let Some(log) = &self.log {
             log.received(n);

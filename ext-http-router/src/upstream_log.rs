@@ -61,8 +61,8 @@ impl AttemptLog {
         let logs = request.settings.logs.as_ref()?;
         let of_stream = &request.stream.info;
         let info = of_stream.for_request();
-        info.route_name.replace(of_stream.route_name.borrow().clone());
-        info.stream_id.replace(of_stream.stream_id.borrow().clone());
+        info.details.route_name.replace(of_stream.details.route_name.borrow().clone());
+        info.details.stream_id.replace(of_stream.details.stream_id.borrow().clone());
         let timer = logs.interval.map(|interval| {
             let mut timer = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -148,15 +148,15 @@ impl AttemptLog {
         to.local_address.replace(from.local_address.borrow().clone());
         to.remote_address.replace(from.remote_address.borrow().clone());
         to.connection_id.set(from.connection_id.get());
-        to.transport_failure_reason.replace(from.transport_failure_reason.borrow().clone());
+        to.details.transport_failure_reason.replace(from.details.transport_failure_reason.borrow().clone());
         to.connect_started.set(from.connect_started.get());
         to.connected.set(from.connected.get());
-        to.protocol.set(from.protocol.get());
+        to.details.protocol.set(from.details.protocol.get());
         to.connection_pool_ready.set(from.connection_pool_ready.get());
-        to.first_byte_sent.set(from.first_byte_sent.get());
-        to.last_byte_sent.set(from.last_byte_sent.get());
-        to.first_byte_received.set(from.first_byte_received.get());
-        to.last_byte_received.set(from.last_byte_received.get());
+        to.details.first_byte_sent.set(from.details.first_byte_sent.get());
+        to.details.last_byte_sent.set(from.details.last_byte_sent.get());
+        to.details.first_byte_received.set(from.details.first_byte_received.get());
+        to.details.last_byte_received.set(from.details.last_byte_received.get());
         to.wire_bytes_sent.set(from.wire_bytes_sent.get());
         to.wire_bytes_received.set(from.wire_bytes_received.get());
         if let Some(sent) = self.sent.get() {

@@ -68,7 +68,7 @@ impl HttpInspectorFilter {
             Beginning::Other => return self.stats.http_not_found.inc(),
         };
         counter.inc();
-        *info.application_protocols.borrow_mut() = vec![Arc::from(protocol)];
+        *info.details.application_protocols.borrow_mut() = vec![Arc::from(protocol)];
     }
 }
 
@@ -78,7 +78,7 @@ impl ListenerFilter for HttpInspectorFilter {
         socket: &'a mut AcceptedSocket,
     ) -> BoxFuture<'a, Result<(), ListenerFilterError>> {
         Box::pin(async move {
-            let transport = socket.info.detected_transport_protocol.borrow().clone();
+            let transport = socket.info.details.detected_transport_protocol.borrow().clone();
             if transport.is_some_and(|transport| &*transport != "raw_buffer") {
                 return Ok(());
             }

@@ -26,7 +26,7 @@ async fn found(server: &TestServer, filter: &dyn ListenerFilter, bytes: &[u8]) -
     let mut again = vec![0; bytes.len()];
     socket.io.read_exact(&mut again).await.unwrap();
     assert_eq!(again, bytes, "nothing is taken off the stream");
-    let protocols = socket.info.application_protocols.borrow();
+    let protocols = socket.info.details.application_protocols.borrow();
     match protocols.first().map(|protocol| &**protocol) {
         Some("http/1.0") => "http/1.0",
         Some("http/1.1") => "http/1.1",
@@ -151,7 +151,7 @@ async fn a_long_line_is_read_to_its_end_and_an_endless_one_is_refused() {
 async fn what_is_known_to_be_tls_is_not_looked_at() {
     let server = TestServer::default();
     let (_client, mut socket) = server.accept().await.unwrap();
-    *socket.info.detected_transport_protocol.borrow_mut() = Some(Arc::from("tls"));
+    *socket.info.details.detected_transport_protocol.borrow_mut() = Some(Arc::from("tls"));
     filter(&server).inspect(&mut socket).await.unwrap();
     assert_eq!(server.counter("http_inspector.http_not_found"), 0);
 }

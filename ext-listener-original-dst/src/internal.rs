@@ -24,7 +24,7 @@ pub(crate) fn restore(info: &StreamInfo) {
     }
     if let Some(remote) = address(info, REMOTE) {
         tracing::debug!(target: "filter", "original_dst: set source from filter state to {remote}");
-        info.addresses.borrow_mut().remote = remote.into();
+        info.addresses.borrow_mut().set_remote(remote.into());
     }
 }
 

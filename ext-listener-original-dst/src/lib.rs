@@ -63,7 +63,7 @@ impl ListenerFilter for OriginalDstFilter {
         &'a self,
         socket: &'a mut AcceptedSocket,
     ) -> BoxFuture<'a, Result<(), ListenerFilterError>> {
-        let local = socket.info.addresses.borrow().local.clone();
+        let local = socket.info.addresses.borrow().local().clone();
         match local {
             Address::Socket(_) => {
                 if let Some(original) = socket.io.kernel_socket().and_then(kernel::original_destination) {
@@ -79,7 +79,7 @@ impl ListenerFilter for OriginalDstFilter {
 
 fn restore_local(info: &StreamInfo, original: SocketAddr) {
     tracing::debug!(target: "filter", "original_dst: set destination to {original}");
-    info.addresses.borrow_mut().local = original.into();
+    info.addresses.borrow_mut().set_local(original.into());
     info.local_address_restored.set(true);
 }
 

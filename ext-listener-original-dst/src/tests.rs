@@ -65,12 +65,12 @@ async fn an_internal_connection_goes_where_metadata_or_else_filter_state_says() 
     ] {
         let info = internal(metadata.clone(), state).await;
         let addresses = info.addresses.borrow();
-        assert_eq!(addresses.local.to_string(), local, "{metadata:?} {state:?}");
+        assert_eq!(addresses.local().to_string(), local, "{metadata:?} {state:?}");
         assert_eq!(info.local_address_restored.get(), local != HERE, "{metadata:?} {state:?}");
         let remote = if state.is_empty() { "envoy://internal_client_address/" } else { "8.8.8.8:88" };
-        assert_eq!(addresses.remote.to_string(), remote);
-        assert_eq!(addresses.direct_local.to_string(), HERE);
-        assert_eq!(addresses.direct_remote.to_string(), "envoy://internal_client_address/");
+        assert_eq!(addresses.remote().to_string(), remote);
+        assert_eq!(addresses.direct_local().to_string(), HERE);
+        assert_eq!(addresses.direct_remote().to_string(), "envoy://internal_client_address/");
     }
 }
 
@@ -79,7 +79,7 @@ async fn only_the_source_may_be_given() {
     let info = internal(None, &[(REMOTE, "[3::4]:0")]).await;
     let addresses = info.addresses.borrow();
     assert_eq!(
-        (addresses.remote.to_string().as_str(), addresses.local.to_string().as_str()),
+        (addresses.remote().to_string().as_str(), addresses.local().to_string().as_str()),
         ("[3::4]:0", "envoy://inner/ep1")
     );
     assert!(!info.local_address_restored.get());
@@ -103,8 +103,8 @@ async fn a_connection_that_was_not_redirected_keeps_its_address() {
     let before = socket.info.addresses.borrow().clone();
     filter().inspect(&mut socket).await.unwrap();
     let after = socket.info.addresses.borrow();
-    assert_eq!(after.local, before.local);
-    assert_eq!(after.remote, Address::from(client.local_addr().unwrap()));
+    assert_eq!(after.local(), before.local());
+    assert_eq!(after.remote(), &Address::from(client.local_addr().unwrap()));
 }
 
 /// Transparent sockets need a privilege; without it there is nothing to see.
@@ -128,7 +128,7 @@ async fn a_transparent_socket_has_the_address_that_was_meant() {
     let mut socket = AcceptedSocket { io: Box::new(io), info, worker: server.worker() };
     filter().inspect(&mut socket).await.unwrap();
     assert!(socket.info.local_address_restored.get());
-    assert_eq!(socket.info.addresses.borrow().local, Address::from(client.unwrap().peer_addr().unwrap()));
+    assert_eq!(*socket.info.addresses.borrow().local(), Address::from(client.unwrap().peer_addr().unwrap()));
 }
 
 /// Metadata and filter state are for internal connections; a TCP client cannot be made to look like another by them.
@@ -139,5 +139,5 @@ async fn a_tcp_connection_ignores_what_is_for_internal_ones() {
     let values = Struct::from_iter([("local".to_owned(), text("1.1.1.1:11"))]);
     socket.info.dynamic_metadata.borrow_mut().set(NAMESPACE, values);
     filter().inspect(&mut socket).await.unwrap();
-    assert_eq!(socket.info.addresses.borrow().local, before.local);
+    assert_eq!(socket.info.addresses.borrow().local(), before.local());
 }

@@ -85,18 +85,18 @@ impl ProxyProtocolFilter {
     fn put_in_place(&self, header: Header, info: &StreamInfo) {
         if let Some(Endpoints { source, destination }) = header.endpoints {
             let mut addresses = info.addresses.borrow_mut();
-            addresses.remote = source.into();
+            addresses.set_remote(source.into());
             let destination = destination.into();
-            if addresses.local != destination {
-                addresses.local = destination;
+            if *addresses.local() != destination {
+                addresses.set_local(destination);
                 info.local_address_restored.set(true);
             }
         }
         self.rules.note(&header.tlvs, info);
         let addresses = info.addresses.borrow();
         let object = ProxyHeader {
-            source: addresses.remote.clone(),
-            destination: addresses.local.clone(),
+            source: addresses.remote().clone(),
+            destination: addresses.local().clone(),
             tlvs: self.rules.passed_through(header.tlvs),
         };
         drop(addresses);

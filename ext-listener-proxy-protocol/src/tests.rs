@@ -75,13 +75,16 @@ impl Inspected {
 
     fn addresses(&self) -> String {
         let addresses = self.socket.info.addresses.borrow();
-        assert_eq!(addresses.direct_remote, Address::from(self.client.local_addr().unwrap()));
-        if addresses.remote == addresses.direct_remote && addresses.local == addresses.direct_local {
+        assert_eq!(*addresses.direct_remote(), Address::from(self.client.local_addr().unwrap()));
+        if addresses.remote() == addresses.direct_remote() && addresses.local() == addresses.direct_local() {
             assert!(!self.socket.info.local_address_restored.get());
             return "addresses kept".to_owned();
         }
-        assert_eq!(self.socket.info.local_address_restored.get(), addresses.local != addresses.direct_local);
-        format!("{} -> {}", addresses.remote, addresses.local)
+        assert_eq!(
+            self.socket.info.local_address_restored.get(),
+            addresses.local() != addresses.direct_local()
+        );
+        format!("{} -> {}", addresses.remote(), addresses.local())
     }
 }
 
@@ -290,7 +293,7 @@ async fn what_the_header_says_is_kept_for_headers_upstream() {
     let state = local.socket.info.filter_state.borrow();
     assert_eq!(
         state.get_as::<ProxyHeader>(FILTER_STATE_KEY).unwrap().source,
-        local.socket.info.addresses.borrow().direct_remote
+        local.socket.info.addresses.borrow().direct_remote().clone()
     );
 }
 

@@ -122,11 +122,11 @@ impl TlsInspectorFilter {
         let ClientHello { server_name, application_protocols, .. } = hello;
         count(server_name.is_some(), &self.stats.sni_found, &self.stats.sni_not_found);
         if server_name.is_some() {
-            *info.requested_server_name.borrow_mut() = server_name;
+            *info.details.requested_server_name.borrow_mut() = server_name;
         }
         let offers_protocols = !application_protocols.is_empty();
         if offers_protocols {
-            *info.application_protocols.borrow_mut() = application_protocols;
+            *info.details.application_protocols.borrow_mut() = application_protocols;
         }
         if !known_version {
             self.stats.tls_not_found.inc();
@@ -136,7 +136,7 @@ impl TlsInspectorFilter {
         }
         self.stats.tls_found.inc();
         count(offers_protocols, &self.stats.alpn_found, &self.stats.alpn_not_found);
-        *info.detected_transport_protocol.borrow_mut() = Some(Arc::from("tls"));
+        *info.details.detected_transport_protocol.borrow_mut() = Some(Arc::from("tls"));
         Ok(())
     }
 }
@@ -151,5 +151,5 @@ fn note_failure(info: &StreamInfo, reason: &str) {
 }
 
 fn note_reason(info: &StreamInfo, failure: Failure) {
-    *info.downstream_transport_failure_reason.borrow_mut() = Some(failure.to_string());
+    *info.details.downstream_transport_failure_reason.borrow_mut() = Some(failure.to_string());
 }

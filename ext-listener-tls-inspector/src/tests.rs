@@ -41,13 +41,15 @@ fn noted(socket: &AcceptedSocket) -> String {
     let info = &socket.info;
     let metadata = info.dynamic_metadata.borrow();
     let reason = metadata.get("envoy.filters.listener.tls_inspector", &["failure_reason"]);
-    let mut notes =
-        vec![format!("protocol {}", info.detected_transport_protocol.borrow().as_deref().unwrap_or("-"))];
-    notes.extend(info.requested_server_name.borrow().as_deref().map(|name| format!("sni {name}")));
-    let protocols = info.application_protocols.borrow();
+    let mut notes = vec![format!(
+        "protocol {}",
+        info.details.detected_transport_protocol.borrow().as_deref().unwrap_or("-")
+    )];
+    notes.extend(info.details.requested_server_name.borrow().as_deref().map(|name| format!("sni {name}")));
+    let protocols = info.details.application_protocols.borrow();
     notes.extend((!protocols.is_empty()).then(|| format!("alpn {}", protocols.join(","))));
     notes.extend(reason.and_then(|reason| Some(reason.as_str()?.to_owned())));
-    let words = info.downstream_transport_failure_reason.borrow();
+    let words = info.details.downstream_transport_failure_reason.borrow();
     notes.extend(words.as_deref().and_then(|words| Some(words.split(':').nth(4)?.to_owned())));
     notes.join(", ")
 }

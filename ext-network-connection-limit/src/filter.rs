@@ -75,7 +75,8 @@ impl ConnectionLimitFilter {
     }
 
     async fn turn_away(&self, mut connection: Connection) {
-        *connection.info.downstream_local_close_reason.borrow_mut() = Some("over_connection_limit".into());
+        *connection.info.details.downstream_local_close_reason.borrow_mut() =
+            Some("over_connection_limit".into());
         if self.delay.is_zero() {
             return refuse(connection.io);
         }

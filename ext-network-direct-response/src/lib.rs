@@ -54,7 +54,7 @@ impl NetworkFilter for DirectResponseFilter {
         _: Next<'a>,
     ) -> BoxFuture<'a, Result<(), ConnectionError>> {
         Box::pin(async move {
-            *connection.info.response_code_details.borrow_mut() = Some("direct_response".into());
+            *connection.info.details.response_code_details.borrow_mut() = Some("direct_response".into());
             connection.io.write_all(&self.answer).await.map_err(ConnectionError::Downstream)?;
             connection.io.flush().await.map_err(ConnectionError::Downstream)?;
             connection.info.bytes_sent.set(self.answer.len() as u64);
@@ -101,7 +101,7 @@ mod tests {
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
         assert_eq!(info.bytes_sent.get(), answer.len() as u64);
-        assert_eq!(info.response_code_details.borrow().as_deref(), Some("direct_response"));
+        assert_eq!(info.details.response_code_details.borrow().as_deref(), Some("direct_response"));
         answer
     }
 

@@ -121,7 +121,7 @@ fn note(failure: OpenFailure, info: &StreamInfo) -> Result<Option<Refusal>, Fail
         OpenFailure::Pool(failure) => note_pool_failure(&failure, info).map(|()| None),
         OpenFailure::Tunnel { reason, refusal } => {
             info.set_flag(ResponseFlag::UpstreamConnectionFailure);
-            *info.upstream.transport_failure_reason.borrow_mut() = reason;
+            *info.upstream.details.transport_failure_reason.borrow_mut() = reason;
             Ok(refusal)
         }
     }
@@ -147,6 +147,6 @@ fn note_pool_failure(failure: &PoolFailure, info: &StreamInfo) -> Result<(), Fai
     }
     info.upstream.host.borrow_mut().clone_from(&failure.host);
     info.upstream.hosts_attempted.borrow_mut().extend(failure.host.clone());
-    info.upstream.transport_failure_reason.borrow_mut().clone_from(&failure.transport_failure_reason);
+    info.upstream.details.transport_failure_reason.borrow_mut().clone_from(&failure.transport_failure_reason);
     Ok(())
 }

@@ -75,7 +75,7 @@ impl TimeUp {
                 info.set_flag(ResponseFlag::DurationTimeout);
             }
         }
-        *info.downstream_local_close_reason.borrow_mut() = Some(self.close_reason().into());
+        *info.details.downstream_local_close_reason.borrow_mut() = Some(self.close_reason().into());
         ConnectionError::Local(self.close_reason().to_owned())
     }
 }
@@ -84,7 +84,7 @@ impl TimeUp {
 pub(crate) fn unconnected(why: Unconnected, info: &StreamInfo, stats: &TcpProxyStats) -> ConnectionError {
     match why {
         Unconnected::GivenUp(why, _) => {
-            *info.downstream_local_close_reason.borrow_mut() = Some(why.close_reason().into());
+            *info.details.downstream_local_close_reason.borrow_mut() = Some(why.close_reason().into());
             ConnectionError::Local(why.to_string())
         }
         Unconnected::ClientGone(error) => {
@@ -143,7 +143,7 @@ pub(crate) fn relayed(
 fn time_up(time: TimeUp, info: &StreamInfo, stats: &TcpProxyStats, upstream: Upstream) -> ConnectionError {
     // A stream of a tunnel is not a connection that is closed.
     if upstream.lease.is_some() {
-        *info.upstream.local_close_reason.borrow_mut() = Some(time.close_reason().into());
+        *info.upstream.details.local_close_reason.borrow_mut() = Some(time.close_reason().into());
     }
     close(upstream.lease, ClosedBy::Local);
     time.note(info, stats)

@@ -11,7 +11,7 @@ impl HashPolicy {
     pub(crate) fn hash(&self, info: &StreamInfo) -> Option<u64> {
         match self {
             Self::SourceIp(_) => {
-                let address = info.addresses.borrow().remote.socket()?.ip().to_string();
+                let address = info.addresses.borrow().remote().socket()?.ip().to_string();
                 Some(xxh64(address.as_bytes(), 0))
             }
             Self::FilterState(object) => info.filter_state.borrow().get(&object.key)?.hash(),

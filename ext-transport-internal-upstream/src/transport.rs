@@ -68,7 +68,7 @@ fn find(source: &MetadataValueSource, context: &ConnectContext<'_>) -> Option<St
         MetadataKind::Request(_) => context.downstream?.dynamic_metadata.borrow().namespace(name).cloned(),
         // Only HTTP requests have a route; of requests that share a connection, that of the first one counts.
         MetadataKind::Route(_) => {
-            context.downstream?.route_metadata.borrow().as_ref()?.namespace(name).cloned()
+            context.downstream?.details.route_metadata.borrow().as_ref()?.namespace(name).cloned()
         }
     }
 }

@@ -143,9 +143,9 @@ fn client(received: Option<&ProxyHeader>, downstream: Option<&StreamInfo>) -> Cl
     let known = |endpoints: Option<Endpoints>| endpoints.map_or(Client::Unknown, Client::Known);
     match (received, downstream) {
         (Some(header), _) => known(header.source.socket().zip(header.destination.socket())),
-        (None, Some(info)) if info.protocol.get().is_none() => {
+        (None, Some(info)) if info.details.protocol.get().is_none() => {
             let addresses = info.addresses.borrow();
-            known(addresses.remote.socket().zip(addresses.local.socket()))
+            known(addresses.remote().socket().zip(addresses.local().socket()))
         }
         // The connection will serve other requests as well.
         (None, _) => Client::Nobody,

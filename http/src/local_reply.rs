@@ -64,7 +64,7 @@ fn make(
     grpc_status: Option<u32>,
     add: impl FnOnce(&mut HeaderMap),
 ) -> Response {
-    *stream.info.response_code_details.borrow_mut() = Some(details);
+    *stream.info.details.response_code_details.borrow_mut() = Some(details);
     let mut headers = HeaderMap::new();
     // Whoever answers, a route to a cluster has its say.
     if let Some(route) = stream.route().filter(|route| route.forward().is_some()) {

@@ -117,10 +117,11 @@ impl HttpStream {
         }
         let routes = self.routes.borrow();
         let route = routes.as_ref().and_then(|it| it.route(&self.request.borrow(), &self.info, self.random));
-        *self.info.route_name.borrow_mut() =
+        *self.info.details.route_name.borrow_mut() =
             route.as_ref().filter(|route| !route.name.is_empty()).map(|route| Arc::clone(&route.name));
-        *self.info.route_metadata.borrow_mut() = route.as_ref().and_then(|route| route.metadata.clone());
-        *self.info.virtual_host_metadata.borrow_mut() =
+        *self.info.details.route_metadata.borrow_mut() =
+            route.as_ref().and_then(|route| route.metadata.clone());
+        *self.info.details.virtual_host_metadata.borrow_mut() =
             route.as_ref().and_then(|route| route.virtual_host.metadata.clone());
         *self.route.borrow_mut() = RouteCache::Known(route.clone());
         route

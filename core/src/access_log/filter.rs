@@ -31,7 +31,7 @@ fn passes(filter: &AccessLogFilter, context: &FormatContext<'_>, runtime: &Runti
         // What traces a stream is a tracer, and there is none yet.
         AccessLogFilter::TraceableFilter(_) => false,
         AccessLogFilter::RuntimeFilter(filter) => {
-            is_sampled(filter, info.stream_id.borrow().as_deref(), runtime)
+            is_sampled(filter, info.details.stream_id.borrow().as_deref(), runtime)
         }
         AccessLogFilter::AndFilter(several) => several.filters.iter().all(|it| passes(it, context, runtime)),
         AccessLogFilter::OrFilter(several) => several.filters.iter().any(|it| passes(it, context, runtime)),

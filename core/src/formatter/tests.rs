@@ -62,8 +62,8 @@ fn stream() -> StreamInfo {
     info.bytes_sent.set(6);
     *info.filter_chain_name.borrow_mut() = Some("fc".into());
     info.completed_after.set(Some(Duration::from_micros(51_586)));
-    *info.route_metadata.borrow_mut() = Some(Arc::new(metadata("rm", r#"{"k":"routeval"}"#)));
-    *info.virtual_host_metadata.borrow_mut() = Some(Arc::new(metadata("vm", r#"{"k":"hostval"}"#)));
+    *info.details.route_metadata.borrow_mut() = Some(Arc::new(metadata("rm", r#"{"k":"routeval"}"#)));
+    *info.details.virtual_host_metadata.borrow_mut() = Some(Arc::new(metadata("vm", r#"{"k":"hostval"}"#)));
     info.dynamic_metadata.borrow_mut().set("dm", structure(r#"{"k":"dval","list":[1,"two"]}"#));
     let object = |text: &str| Entry {
         object: Rc::new(StringObject(text.into())),
@@ -222,12 +222,12 @@ fn a_failed_stream_prints_as_in_envoy() {
     let info = stream();
     info.set_flag(ResponseFlag::UpstreamConnectionFailure);
     info.set_flag(ResponseFlag::UpstreamRetryLimitExceeded);
-    *info.upstream.transport_failure_reason.borrow_mut() =
+    *info.upstream.details.transport_failure_reason.borrow_mut() =
         Some("delayed connect error: Connection refused".to_owned());
     *info.upstream.host.borrow_mut() = Some(Arc::new(Host::new(2, socket("[::1]:29999"))));
     info.upstream.remote_address.take();
     info.upstream.connection_id.set(None);
-    *info.downstream_local_close_reason.borrow_mut() = Some("tcp_session_idle_timeout".into());
+    *info.details.downstream_local_close_reason.borrow_mut() = Some("tcp_session_idle_timeout".into());
     assert_eq!(
         text_of(
             &info,
@@ -243,8 +243,8 @@ fn a_failed_stream_prints_as_in_envoy() {
 #[test]
 fn internal_addresses_have_an_endpoint_id_and_no_port() {
     let info = stream();
-    info.addresses.borrow_mut().local = Address::internal("inner", "ep1");
-    info.addresses.borrow_mut().remote = Address::internal_client();
+    info.addresses.borrow_mut().set_local(Address::internal("inner", "ep1"));
+    info.addresses.borrow_mut().set_remote(Address::internal_client());
     let format = "%DOWNSTREAM_LOCAL_ADDRESS%|%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT(8)%|%DOWNSTREAM_LOCAL_PORT%|\
                   %DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID%|%DOWNSTREAM_REMOTE_ADDRESS%|%DOWNSTREAM_DIRECT_LOCAL_ADDRESS%";
     assert_eq!(
@@ -263,7 +263,7 @@ fn server_names_of_clients_cannot_break_a_log_line() {
         ("::1", "invalid:__1"),
         ("a_b-c.example.", "a_b-c.example."),
     ] {
-        *info.requested_server_name.borrow_mut() = Some(name.into());
+        *info.details.requested_server_name.borrow_mut() = Some(name.into());
         assert_eq!(text_of(&info, "%REQUESTED_SERVER_NAME%"), printed);
     }
 }

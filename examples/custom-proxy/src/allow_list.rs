@@ -56,7 +56,7 @@ impl NetworkFilter for AllowListFilter {
         connection: Connection,
         next: Next<'a>,
     ) -> BoxFuture<'a, Result<(), ConnectionError>> {
-        let remote = connection.info.addresses.borrow().remote.socket();
+        let remote = connection.info.addresses.borrow().remote().socket();
         let welcome =
             remote.is_some_and(|address| self.ranges.iter().any(|range| range.contains(address.ip())));
         if welcome {

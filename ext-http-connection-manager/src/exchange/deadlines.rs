@@ -23,7 +23,7 @@ pub(super) enum TimeUp {
 impl Exchange {
     /// When something last happened. A tunnel, which nobody here sees, notes when its bytes move.
     fn last_active(&self) -> Instant {
-        let tunnel = [self.info.last_byte_received.get(), self.info.last_byte_sent.get()];
+        let tunnel = [self.info.details.last_byte_received.get(), self.info.details.last_byte_sent.get()];
         tunnel.into_iter().flatten().map(Instant::from).fold(self.last_activity.get(), Instant::max)
     }
 

@@ -47,7 +47,7 @@ impl downstream::Exchange for Exchange {
     }
 
     fn head_received(&self, bytes: usize) {
-        self.info.header_bytes.0.set(bytes as u64);
+        self.info.details.header_bytes.0.set(bytes as u64);
     }
 
     fn data_received(&self, bytes: usize) {
@@ -60,12 +60,12 @@ impl downstream::Exchange for Exchange {
             return;
         }
         self.update(|state| state.request_complete = true);
-        self.info.last_byte_received.set(Some(std::time::Instant::now()));
+        self.info.details.last_byte_received.set(Some(std::time::Instant::now()));
     }
 
     fn head_sent(&self, bytes: usize) {
-        self.info.header_bytes.1.set(bytes as u64);
-        self.info.first_byte_sent.set(Some(std::time::Instant::now()));
+        self.info.details.header_bytes.1.set(bytes as u64);
+        self.info.details.first_byte_sent.set(Some(std::time::Instant::now()));
         if self.is_tunnel.get()
             && self.connection.settings.log_options.flush_log_on_tunnel_successfully_established
         {
@@ -86,7 +86,7 @@ impl downstream::Exchange for Exchange {
 
     fn response_complete(&self) {
         self.update(|state| state.response_complete = true);
-        self.info.last_byte_sent.set(Some(std::time::Instant::now()));
+        self.info.details.last_byte_sent.set(Some(std::time::Instant::now()));
         if !self.state.get().request_complete {
             // What is still to come of the request is reset.
             let settings = &self.connection.settings;

@@ -32,8 +32,8 @@ fn after(config: &str, peer: &str, headers: &[(&str, &str)]) -> Outcome {
     let info = server.stream(address(peer), address("10.9.9.9:8080"));
     let mut head = request("GET", "/", headers);
     settings.apply(&mut head, &info, &[HeaderName::from_static("x-secret")]);
-    let remote = info.addresses.borrow().remote.to_string();
-    let stream_id = info.stream_id.borrow().clone();
+    let remote = info.addresses.borrow().remote().to_string();
+    let stream_id = info.details.stream_id.borrow().clone();
     Outcome { head, remote, stream_id }
 }
 

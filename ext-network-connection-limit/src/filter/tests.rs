@@ -98,7 +98,10 @@ async fn a_connection_over_the_limit_is_closed_until_a_place_is_free() {
             let (mut second, info, second_served) = chain.connect().await;
             assert_eq!(second_served.await.unwrap().unwrap_err().to_string(), "over_connection_limit");
             assert_eq!(second.read(&mut [0; 1]).await.unwrap(), 0);
-            assert_eq!(info.downstream_local_close_reason.borrow().as_deref(), Some("over_connection_limit"));
+            assert_eq!(
+                info.details.downstream_local_close_reason.borrow().as_deref(),
+                Some("over_connection_limit")
+            );
             assert_eq!((chain.active(), chain.limited()), (1, 1));
             assert_eq!(chain.hold.turned_away.load(Ordering::Relaxed), 1);
 

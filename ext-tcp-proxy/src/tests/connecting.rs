@@ -23,7 +23,7 @@ async fn failed(proxy: &Proxy, reason: PoolFailureReason) -> (String, String, u3
     let (_, seen) = read_to_end(&mut client).await;
     let info = Rc::clone(&served.info);
     served.end().await;
-    let reason = info.downstream_local_close_reason.borrow().as_deref().unwrap_or("-").to_owned();
+    let reason = info.details.downstream_local_close_reason.borrow().as_deref().unwrap_or("-").to_owned();
     (seen, info.flags.get().to_string(), info.upstream.attempts.get(), reason)
 }
 
@@ -59,7 +59,7 @@ async fn the_host_and_the_reason_of_a_failure_are_known() {
             let (_client, served) = proxy.connect_inside();
             let info = Rc::clone(&served.info);
             assert_eq!(served.end().await, "connecting upstream failed");
-            let why = info.upstream.transport_failure_reason.borrow().clone();
+            let why = info.upstream.details.transport_failure_reason.borrow().clone();
             assert_eq!(why.as_deref(), Some("delayed_connect_error:_Connection_refused"));
             assert_eq!(info.upstream.host.borrow().as_ref().unwrap().address.to_string(), "envoy://host/");
             assert_eq!(*info.upstream.remote_address.borrow(), None);

@@ -104,7 +104,7 @@ impl Tunnel {
         }
         info.upstream.hosts_attempted.borrow_mut().push(host);
         // The tunnel's protocol is not that of the client's bytes.
-        info.upstream.protocol.set(None);
+        info.upstream.details.protocol.set(None);
         // As in Envoy, these are known once there is a tunnel.
         *info.upstream.local_address.borrow_mut() = None;
         *info.upstream.remote_address.borrow_mut() = None;

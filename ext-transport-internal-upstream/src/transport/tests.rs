@@ -129,7 +129,7 @@ fn metadata_of_the_route_is_the_route_kind() {
     let server = TestServer::default();
     let transport = build(&server, &[("k", "route")]).unwrap();
     let info = downstream(&server);
-    *info.route_metadata.borrow_mut() = Some(Arc::new(metadata("k", "route")));
+    *info.details.route_metadata.borrow_mut() = Some(Arc::new(metadata("k", "route")));
     let handed = handed_over(&server, &*transport, Metadata::default(), Metadata::default(), Some(&info));
     assert_eq!(from(&handed, "k"), Some("route"));
     assert_eq!(server.counter(NO_METADATA), 0);

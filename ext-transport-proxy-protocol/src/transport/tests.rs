@@ -140,7 +140,7 @@ async fn a_header_of_the_client_goes_on_with_the_tlvs_that_are_wanted() {
 async fn a_connection_for_nobody_in_particular_names_itself() {
     let server = TestServer::default();
     let request = stream(&server);
-    request.protocol.set(Some("HTTP/1.1"));
+    request.details.protocol.set(Some("HTTP/1.1"));
     for downstream in [None, Some(&request)] {
         assert_eq!(sent(&server, V2, downstream).await, r"\r\n\r\n\x00\r\nQUIT\n \x00\x00\x00data");
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -128,7 +128,7 @@ impl Source {
                 None => wanted.make(connection, set_cookie),
             },
             Self::Client => {
-                let address = info.addresses.borrow().remote.socket()?.ip().to_string();
+                let address = info.addresses.borrow().remote().socket()?.ip().to_string();
                 Some(xxh64(address.as_bytes(), 0))
             }
             Self::QueryParameter(name) => Some(xxh64(query_parameter(head.path(), name)?.as_bytes(), 0)),
@@ -157,7 +157,7 @@ impl Cookie {
         let ttl = self.ttl?;
         let value = {
             let addresses = connection.addresses.borrow();
-            let ends = format!("{}{}", addresses.remote, addresses.local);
+            let ends = format!("{}{}", addresses.remote(), addresses.local());
             format!("{:016x}", xxh64(ends.as_bytes(), 0))
         };
         let max_age = if ttl.as_secs() == 0 { String::new() } else { format!("; Max-Age={}", ttl.as_secs()) };

@@ -135,7 +135,7 @@ impl PooledStream {
         *upstream.remote_address.borrow_mut() = Some(connection.remote_address.clone());
         upstream.connection_id.set(Some(connection.connection_id));
         upstream.connection_ids_attempted.borrow_mut().push(connection.connection_id);
-        upstream.protocol.set(Some(connection.protocol.name()));
+        upstream.details.protocol.set(Some(connection.protocol.name()));
         self.hold.account_to(info);
     }
 

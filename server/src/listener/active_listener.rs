@@ -192,7 +192,7 @@ impl ActiveListener {
     /// Takes a connection over from a listener that handed it on because of its restored destination.
     pub(super) fn adopt(self: &Rc<Self>, io: BoxIo, from: &StreamInfo) {
         let addresses = from.addresses.borrow().clone();
-        let info = self.stream_info(addresses.remote.clone(), addresses.local.clone());
+        let info = self.stream_info(addresses.remote().clone(), addresses.local().clone());
         *info.addresses.borrow_mut() = addresses;
         info.local_address_restored.set(true);
         let mut counted = vec![self.base.connections.hold()];

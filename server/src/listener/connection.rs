@@ -133,14 +133,14 @@ fn restored_destination(
     listener: &Rc<ActiveListener>,
 ) -> Option<Rc<ActiveListener>> {
     let restored = listener.base().use_original_dst && info.local_address_restored.get();
-    restored.then(|| listener.neighbour_at(&info.addresses.borrow().local)).flatten()
+    restored.then(|| listener.neighbour_at(info.addresses.borrow().local())).flatten()
 }
 
 fn refuse(io: BoxIo, info: &SharedStreamInfo, base: &ListenerBase) {
     io::refuse(io);
     base.stats.no_filter_chain_match.inc();
     info.set_flag(ResponseFlag::NoRouteFound);
-    *info.response_code_details.borrow_mut() = Some(FILTER_CHAIN_NOT_FOUND.into());
+    *info.details.response_code_details.borrow_mut() = Some(FILTER_CHAIN_NOT_FOUND.into());
 }
 
 /// The bytes for the network filters, or `None` if the connection ends here.
@@ -163,7 +163,7 @@ async fn run_transport_socket(
         },
     };
     let failed = |error: underpass_core::transport_socket::TransportError| {
-        *info.downstream_transport_failure_reason.borrow_mut() = Some(error.to_string());
+        *info.details.downstream_transport_failure_reason.borrow_mut() = Some(error.to_string());
     };
     outcome.map_err(failed).ok()
 }

@@ -41,16 +41,20 @@ impl FilterChains {
     /// The chain for a connection whose listener filters are done.
     pub(crate) fn find(&self, info: &StreamInfo) -> Option<&Arc<FilterChain>> {
         let addresses = info.addresses.borrow();
-        let server_name = info.requested_server_name.borrow();
-        let transport_protocol = info.detected_transport_protocol.borrow();
-        let application_protocols = info.application_protocols.borrow();
+        let details = info.details.get();
+        let server_name = details.map(|details| details.requested_server_name.borrow());
+        let transport_protocol = details.map(|details| details.detected_transport_protocol.borrow());
+        let application_protocols = details.map(|details| details.application_protocols.borrow());
         let found = self.matcher.find(&Facts {
-            destination: &addresses.local,
-            server_name: server_name.as_deref().unwrap_or_default(),
-            transport_protocol: transport_protocol.as_deref().unwrap_or(RAW_BUFFER),
-            application_protocols: &application_protocols,
-            direct_source: &addresses.direct_remote,
-            source: &addresses.remote,
+            destination: addresses.local(),
+            server_name: server_name.as_ref().and_then(|name| name.as_deref()).unwrap_or_default(),
+            transport_protocol: transport_protocol
+                .as_ref()
+                .and_then(|name| name.as_deref())
+                .unwrap_or(RAW_BUFFER),
+            application_protocols: application_protocols.as_deref().map_or(&[], Vec::as_slice),
+            direct_source: addresses.direct_remote(),
+            source: addresses.remote(),
         });
         found.map(|at| &self.chains[at]).or(self.default.as_ref())
     }

@@ -125,7 +125,7 @@ fn all_logs_of_one_stream_id_draw_the_same_lot() {
     let server = TestServer::default();
     let info = stream(&server);
     // 0x00000031 is 49.
-    *info.stream_id.borrow_mut() = Some("00000031-0000-4000-8000-000000000000".into());
+    *info.details.stream_id.borrow_mut() = Some("00000031-0000-4000-8000-000000000000".into());
     let context = FormatContext::new(&info, AccessLogType::NotSet);
     let sampled = |numerator: u32| {
         let filter =

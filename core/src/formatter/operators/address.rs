@@ -9,37 +9,39 @@ use crate::formatter::{Command, FormatContext, Operator, OperatorEntry, Output};
 use crate::stream_info::DownstreamAddresses;
 
 pub(super) const OPERATORS: &[OperatorEntry] = &[
-    OperatorEntry::plain("DOWNSTREAM_REMOTE_ADDRESS", |cx, out| print(cx, out, |a| &a.remote, whole)),
+    OperatorEntry::plain("DOWNSTREAM_REMOTE_ADDRESS", |cx, out| print(cx, out, |a| a.remote(), whole)),
     OperatorEntry::with_optional("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", |c| {
-        without_port_of(c, |a| &a.remote)
+        without_port_of(c, |a| a.remote())
     }),
-    OperatorEntry::plain("DOWNSTREAM_REMOTE_PORT", |cx, out| print(cx, out, |a| &a.remote, port)),
+    OperatorEntry::plain("DOWNSTREAM_REMOTE_PORT", |cx, out| print(cx, out, |a| a.remote(), port)),
     OperatorEntry::plain("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", |cx, out| {
-        print(cx, out, |a| &a.direct_remote, whole);
+        print(cx, out, |a| a.direct_remote(), whole);
     }),
     OperatorEntry::with_optional("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", |c| {
-        without_port_of(c, |a| &a.direct_remote)
+        without_port_of(c, |a| a.direct_remote())
     }),
     OperatorEntry::plain("DOWNSTREAM_DIRECT_REMOTE_PORT", |cx, out| {
-        print(cx, out, |a| &a.direct_remote, port);
+        print(cx, out, |a| a.direct_remote(), port);
     }),
-    OperatorEntry::plain("DOWNSTREAM_LOCAL_ADDRESS", |cx, out| print(cx, out, |a| &a.local, whole)),
+    OperatorEntry::plain("DOWNSTREAM_LOCAL_ADDRESS", |cx, out| print(cx, out, |a| a.local(), whole)),
     OperatorEntry::with_optional("DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", |c| {
-        without_port_of(c, |a| &a.local)
+        without_port_of(c, |a| a.local())
     }),
-    OperatorEntry::plain("DOWNSTREAM_LOCAL_PORT", |cx, out| print(cx, out, |a| &a.local, port)),
+    OperatorEntry::plain("DOWNSTREAM_LOCAL_PORT", |cx, out| print(cx, out, |a| a.local(), port)),
     OperatorEntry::plain("DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID", |cx, out| {
-        print(cx, out, |a| &a.local, endpoint_id);
+        print(cx, out, |a| a.local(), endpoint_id);
     }),
     OperatorEntry::plain("DOWNSTREAM_DIRECT_LOCAL_ADDRESS", |cx, out| {
-        print(cx, out, |a| &a.direct_local, whole);
+        print(cx, out, |a| a.direct_local(), whole);
     }),
     OperatorEntry::with_optional("DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT", |c| {
-        without_port_of(c, |a| &a.direct_local)
+        without_port_of(c, |a| a.direct_local())
     }),
-    OperatorEntry::plain("DOWNSTREAM_DIRECT_LOCAL_PORT", |cx, out| print(cx, out, |a| &a.direct_local, port)),
+    OperatorEntry::plain("DOWNSTREAM_DIRECT_LOCAL_PORT", |cx, out| {
+        print(cx, out, |a| a.direct_local(), port)
+    }),
     OperatorEntry::plain("DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID", |cx, out| {
-        print(cx, out, |a| &a.direct_local, endpoint_id);
+        print(cx, out, |a| a.direct_local(), endpoint_id);
     }),
 ];
 

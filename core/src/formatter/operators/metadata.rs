@@ -81,8 +81,8 @@ impl Operator for MetadataOperator {
                 self.value(host.as_ref().and_then(|host| host.metadata.namespace(&self.namespace)), out);
             }
             Source::Listener => self.value(cx.info.listener.metadata.namespace(&self.namespace), out),
-            Source::Route => self.of(&cx.info.route_metadata, out),
-            Source::VirtualHost => self.of(&cx.info.virtual_host_metadata, out),
+            Source::Route => self.of(&cx.info.details.route_metadata, out),
+            Source::VirtualHost => self.of(&cx.info.details.virtual_host_metadata, out),
         }
     }
 }

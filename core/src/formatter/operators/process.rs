@@ -31,7 +31,7 @@ fn environment(command: &Command<'_>) -> Result<Box<dyn Operator>, String> {
 
 /// The id that a filter gave the stream, or else one that is made when somebody first asks.
 fn stream_id(cx: &FormatContext<'_>, out: &mut Output<'_>) {
-    let mut id = cx.info.stream_id.borrow_mut();
+    let mut id = cx.info.details.stream_id.borrow_mut();
     out.text(id.get_or_insert_with(|| Uuid::random().to_string()));
 }
 

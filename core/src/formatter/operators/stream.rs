@@ -11,10 +11,10 @@ pub(super) const OPERATORS: &[OperatorEntry] = &[
     OperatorEntry::plain("BYTES_SENT", |cx, out| out.number(cx.info.bytes_sent.get())),
     // Below a transport without framing, the wire carries the payload; a request has its headers as well.
     OperatorEntry::plain("DOWNSTREAM_WIRE_BYTES_RECEIVED", |cx, out| {
-        out.number(cx.info.bytes_received.get() + cx.info.header_bytes.0.get());
+        out.number(cx.info.bytes_received.get() + cx.info.details.header_bytes.0.get());
     }),
     OperatorEntry::plain("DOWNSTREAM_WIRE_BYTES_SENT", |cx, out| {
-        out.number(cx.info.bytes_sent.get() + cx.info.header_bytes.1.get());
+        out.number(cx.info.bytes_sent.get() + cx.info.details.header_bytes.1.get());
     }),
     // Envoy counts these for QUIC only.
     OperatorEntry::plain("BYTES_RETRANSMITTED", |_, out| out.number(0_u64)),
@@ -26,25 +26,27 @@ pub(super) const OPERATORS: &[OperatorEntry] = &[
     OperatorEntry::plain("RESPONSE_CODE", |cx, out| out.number(cx.info.response_code.get().unwrap_or(0))),
     OperatorEntry::with_optional("RESPONSE_CODE_DETAILS", response_code_details),
     OperatorEntry::plain("CONNECTION_TERMINATION_DETAILS", |cx, out| {
-        some_text(cx.info.connection_termination_details.borrow().as_deref(), out);
+        some_text(cx.info.details.connection_termination_details.borrow().as_deref(), out);
     }),
     OperatorEntry::plain("DOWNSTREAM_TRANSPORT_FAILURE_REASON", |cx, out| {
-        without_spaces(cx.info.downstream_transport_failure_reason.borrow().as_deref(), out);
+        without_spaces(cx.info.details.downstream_transport_failure_reason.borrow().as_deref(), out);
     }),
     OperatorEntry::plain("DOWNSTREAM_LOCAL_CLOSE_REASON", |cx, out| {
-        some_text(cx.info.downstream_local_close_reason.borrow().as_deref(), out);
+        some_text(cx.info.details.downstream_local_close_reason.borrow().as_deref(), out);
     }),
     OperatorEntry::plain("DOWNSTREAM_DETECTED_CLOSE_TYPE", |cx, out| {
         out.text(close_type(cx.info.downstream_detected_close.get()));
     }),
     // Nothing sets flags of its own making here.
     OperatorEntry::plain("CUSTOM_FLAGS", |_, out| out.text("")),
-    OperatorEntry::plain("PROTOCOL", |cx, out| some_text(cx.info.protocol.get(), out)),
+    OperatorEntry::plain("PROTOCOL", |cx, out| some_text(cx.info.details.protocol.get(), out)),
     OperatorEntry::plain("LISTENER_NAME", |cx, out| some_text(Some(&cx.info.listener.name), out)),
     OperatorEntry::plain("FILTER_CHAIN_NAME", |cx, out| {
         some_text(cx.info.filter_chain_name.borrow().as_deref(), out);
     }),
-    OperatorEntry::plain("ROUTE_NAME", |cx, out| some_text(cx.info.route_name.borrow().as_deref(), out)),
+    OperatorEntry::plain("ROUTE_NAME", |cx, out| {
+        some_text(cx.info.details.route_name.borrow().as_deref(), out)
+    }),
     OperatorEntry::with_optional("REQUESTED_SERVER_NAME", requested_server_name),
 ];
 
@@ -75,7 +77,7 @@ pub(super) fn close_type(close: DetectedClose) -> &'static str {
 fn response_code_details(command: &Command<'_>) -> Result<Box<dyn Operator>, String> {
     let keep_spaces = command.argument == "ALLOW_WHITESPACES";
     Ok(Box::new(move |cx: &FormatContext<'_>, out: &mut Output<'_>| {
-        match cx.info.response_code_details.borrow().as_deref() {
+        match cx.info.details.response_code_details.borrow().as_deref() {
             Some(details) if !keep_spaces && details.contains(char::is_whitespace) => {
                 out.text(&details.replace(char::is_whitespace, "_"));
             }
@@ -122,7 +124,7 @@ impl Operator for ServerName {
         let host = cx.headers.filter(|_| self.or_host).and_then(|headers| {
             self.host_headers.iter().find_map(|name| headers.request(name)).filter(|host| !host.is_empty())
         });
-        let sni = cx.info.requested_server_name.borrow();
+        let sni = cx.info.details.requested_server_name.borrow();
         let sni = sni.as_deref().filter(|name| !name.is_empty());
         match (sni, host) {
             (_, Some(host)) if self.host_first || sni.is_none() => out.text(host),

@@ -17,17 +17,17 @@ pub(super) const OPERATORS: &[OperatorEntry] = &[
     }),
     OperatorEntry::with_required("COMMON_DURATION", common_duration),
     OperatorEntry::plain("REQUEST_DURATION", |cx, out| {
-        since_start(cx, cx.info.last_byte_received.get(), out);
+        since_start(cx, cx.info.details.last_byte_received.get(), out);
     }),
     OperatorEntry::plain("REQUEST_TX_DURATION", |cx, out| {
-        since_start(cx, cx.info.upstream.last_byte_sent.get(), out);
+        since_start(cx, cx.info.upstream.details.last_byte_sent.get(), out);
     }),
     OperatorEntry::plain("RESPONSE_DURATION", |cx, out| {
-        since_start(cx, cx.info.upstream.first_byte_received.get(), out);
+        since_start(cx, cx.info.upstream.details.first_byte_received.get(), out);
     }),
     OperatorEntry::plain("RESPONSE_TX_DURATION", |cx, out| {
-        let (info, from) = (cx.info, cx.info.upstream.first_byte_received.get());
-        let duration = from.and_then(|from| info.last_byte_sent.get()?.checked_duration_since(from));
+        let (info, from) = (cx.info, cx.info.upstream.details.first_byte_received.get());
+        let duration = from.and_then(|from| info.details.last_byte_sent.get()?.checked_duration_since(from));
         milliseconds(duration, out);
     }),
     OperatorEntry::plain("ROUNDTRIP_DURATION", |_, _| {}),
@@ -74,13 +74,13 @@ fn moment(name: &str) -> Moment {
     match name {
         "DS_CX_BEG" | "DS_RX_BEG" => |info| Some(info.start),
         "DS_CX_END" => |info| Some(info.start + info.completed_after.get()?),
-        "DS_RX_END" => |info| info.last_byte_received.get(),
-        "DS_TX_BEG" => |info| info.first_byte_sent.get(),
-        "DS_TX_END" => |info| info.last_byte_sent.get(),
-        "US_TX_BEG" => |info| info.upstream.first_byte_sent.get(),
-        "US_TX_END" => |info| info.upstream.last_byte_sent.get(),
-        "US_RX_BEG" => |info| info.upstream.first_byte_received.get(),
-        "US_RX_END" => |info| info.upstream.last_byte_received.get(),
+        "DS_RX_END" => |info| info.details.last_byte_received.get(),
+        "DS_TX_BEG" => |info| info.details.first_byte_sent.get(),
+        "DS_TX_END" => |info| info.details.last_byte_sent.get(),
+        "US_TX_BEG" => |info| info.upstream.details.first_byte_sent.get(),
+        "US_TX_END" => |info| info.upstream.details.last_byte_sent.get(),
+        "US_RX_BEG" => |info| info.upstream.details.first_byte_received.get(),
+        "US_RX_END" => |info| info.upstream.details.last_byte_received.get(),
         "US_CX_BEG" => |info| info.upstream.connect_started.get(),
         "US_CX_END" => |info| info.upstream.connected.get(),
         _ => |_| None,

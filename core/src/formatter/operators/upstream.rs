@@ -59,15 +59,17 @@ pub(super) const OPERATORS: &[OperatorEntry] = &[
         out.number(cx.info.upstream.attempts.get());
     }),
     OperatorEntry::plain("UPSTREAM_TRANSPORT_FAILURE_REASON", |cx, out| {
-        without_spaces(cx.info.upstream.transport_failure_reason.borrow().as_deref(), out);
+        without_spaces(cx.info.upstream.details.transport_failure_reason.borrow().as_deref(), out);
     }),
     OperatorEntry::plain("UPSTREAM_LOCAL_CLOSE_REASON", |cx, out| {
-        some_text(cx.info.upstream.local_close_reason.borrow().as_deref(), out);
+        some_text(cx.info.upstream.details.local_close_reason.borrow().as_deref(), out);
     }),
     OperatorEntry::plain("UPSTREAM_DETECTED_CLOSE_TYPE", |cx, out| {
         out.text(close_type(cx.info.upstream.detected_close.get()));
     }),
-    OperatorEntry::plain("UPSTREAM_PROTOCOL", |cx, out| some_text(cx.info.upstream.protocol.get(), out)),
+    OperatorEntry::plain("UPSTREAM_PROTOCOL", |cx, out| {
+        some_text(cx.info.upstream.details.protocol.get(), out)
+    }),
     OperatorEntry::plain("UPSTREAM_WIRE_BYTES_SENT", |cx, out| {
         out.number(cx.info.upstream.wire_bytes_sent.get());
     }),

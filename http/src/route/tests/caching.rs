@@ -14,13 +14,13 @@ fn a_route_is_found_once_and_noted() {
     assert!(stream.route().is_none(), "without routes there is none");
     stream.set_routes(Arc::clone(&routes.table));
     let noted = || {
-        let name = stream.info.route_name.borrow().clone();
-        (name.as_deref().map(str::to_owned), stream.info.route_metadata.borrow().is_some())
+        let name = stream.info.details.route_name.borrow().clone();
+        (name.as_deref().map(str::to_owned), stream.info.details.route_metadata.borrow().is_some())
     };
     assert_eq!(noted(), (None, false), "nobody has asked");
     let first = stream.route().unwrap();
     assert_eq!(noted(), (Some("first".to_owned()), true));
-    assert!(stream.info.virtual_host_metadata.borrow().is_some());
+    assert!(stream.info.details.virtual_host_metadata.borrow().is_some());
     stream.request_mut().headers.clear();
     assert!(Arc::ptr_eq(&stream.route().unwrap(), &first));
     stream.clear_route_cache();

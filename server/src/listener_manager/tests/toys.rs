@@ -60,8 +60,8 @@ fn facts(text: &str, connection: &Connection) -> String {
     let addresses = connection.info.addresses.borrow();
     let metadata = connection.info.dynamic_metadata.borrow();
     let passed = metadata.get("test", &["passed"]).and_then(|value| value.as_str()).unwrap_or("-");
-    text.replace("{local}", &addresses.local.to_string())
-        .replace("{remote_ip}", &addresses.remote.without_port())
+    text.replace("{local}", &addresses.local().to_string())
+        .replace("{remote_ip}", &addresses.remote().without_port())
         .replace("{worker}", &connection.worker.index().to_string())
         .replace("{chain}", connection.info.filter_chain_name.borrow().as_deref().unwrap_or("-"))
         .replace("{hops}", &connection.info.internal_hops.get().to_string())
@@ -150,7 +150,7 @@ impl ListenerFilter for Inspect {
             if self.wait_for_byte {
                 socket.io.read_u8().await?;
             }
-            *socket.info.requested_server_name.borrow_mut() = Some(self.server_name.as_str().into());
+            *socket.info.details.requested_server_name.borrow_mut() = Some(self.server_name.as_str().into());
             if self.refuse { Err(ListenerFilterError::Rejected("go away".into())) } else { Ok(()) }
         })
     }
@@ -181,7 +181,7 @@ impl ListenerFilter for OriginalDst {
     ) -> BoxFuture<'a, Result<(), ListenerFilterError>> {
         Box::pin(async move {
             let address = RESTORED.parse::<std::net::SocketAddr>().unwrap();
-            socket.info.addresses.borrow_mut().local = address.into();
+            socket.info.addresses.borrow_mut().set_local(address.into());
             socket.info.local_address_restored.set(true);
             Ok(())
         })
@@ -233,8 +233,8 @@ struct LogTo(Arc<dyn AccessLogSink>);
 impl AccessLogger for LogTo {
     fn log(&self, context: &FormatContext<'_>) {
         let info = context.info;
-        let details = info.response_code_details.borrow();
-        let failure = info.downstream_transport_failure_reason.borrow();
+        let details = info.details.response_code_details.borrow();
+        let failure = info.details.downstream_transport_failure_reason.borrow();
         self.0.write(format!(
             "flags={} details={} failure={}",
             info.flags.get(),

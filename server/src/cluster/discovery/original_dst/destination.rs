@@ -91,7 +91,7 @@ fn restored(connection: &StreamInfo) -> Option<SocketAddr> {
     if !connection.local_address_restored.get() {
         return None;
     }
-    connection.addresses.borrow().local.socket()
+    connection.addresses.borrow().local().socket()
 }
 
 fn parse(text: &str, invalid: &Counter) -> Option<SocketAddr> {
