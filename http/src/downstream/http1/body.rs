@@ -156,6 +156,8 @@ fn trailers(buffer: &mut BytesMut) -> Result<Option<HeaderMap>, BadFraming> {
     }
     let mut space = [httparse::EMPTY_HEADER; 100];
     match httparse::parse_headers(buffer, &mut space) {
+        // However many reads they came in.
+        Ok(httparse::Status::Complete((size, _))) if size > MAX_TRAILERS => Err(BadFraming),
         Ok(httparse::Status::Complete((size, lines))) => {
             let mut trailers = HeaderMap::with_capacity(lines.len());
             for line in lines {

@@ -198,7 +198,6 @@ fn a_filter_chain() {
 fn the_process() {
     insta::assert_snapshot!(
         each("$", [
-            "dynamic_resources: { ads_config: { api_type: GRPC } }",
             "static_resources: { secrets: [ {} ] }",
             "stats_flush_interval: 0s",
             "stats_sinks: [ {} ]",
@@ -220,7 +219,6 @@ fn the_process() {
             "header_prefix: x",
         ]),
         @"
-    dynamic_resources.ads_config: Envoy knows this field, Underpass does not implement it yet
     static_resources.secrets: Envoy knows this field, Underpass does not implement it yet
     stats_flush_interval: value must be inside range [0.001s, 300s), not 0s
     stats_sinks: Envoy knows this field, Underpass does not implement it yet
