@@ -38,7 +38,7 @@ pub(super) const OPERATORS: &[OperatorEntry] = &[
         without_port_of(c, |a| a.direct_local())
     }),
     OperatorEntry::plain("DOWNSTREAM_DIRECT_LOCAL_PORT", |cx, out| {
-        print(cx, out, |a| a.direct_local(), port)
+        print(cx, out, |a| a.direct_local(), port);
     }),
     OperatorEntry::plain("DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID", |cx, out| {
         print(cx, out, |a| a.direct_local(), endpoint_id);

@@ -45,7 +45,7 @@ pub(super) const OPERATORS: &[OperatorEntry] = &[
         some_text(cx.info.filter_chain_name.borrow().as_deref(), out);
     }),
     OperatorEntry::plain("ROUTE_NAME", |cx, out| {
-        some_text(cx.info.details.route_name.borrow().as_deref(), out)
+        some_text(cx.info.details.route_name.borrow().as_deref(), out);
     }),
     OperatorEntry::with_optional("REQUESTED_SERVER_NAME", requested_server_name),
 ];

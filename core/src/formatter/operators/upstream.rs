@@ -68,7 +68,7 @@ pub(super) const OPERATORS: &[OperatorEntry] = &[
         out.text(close_type(cx.info.upstream.detected_close.get()));
     }),
     OperatorEntry::plain("UPSTREAM_PROTOCOL", |cx, out| {
-        some_text(cx.info.upstream.details.protocol.get(), out)
+        some_text(cx.info.upstream.details.protocol.get(), out);
     }),
     OperatorEntry::plain("UPSTREAM_WIRE_BYTES_SENT", |cx, out| {
         out.number(cx.info.upstream.wire_bytes_sent.get());
