@@ -38,7 +38,7 @@ pub type BoxIo = Box<dyn Io>;
 /// A byte stream with the abilities that a proxy needs beyond reading and writing.
 ///
 /// An implementation must forward `poll_write_vectored` *and* `is_write_vectored` to what it wraps, or large writes
-/// lose their vectors. [`forward_io`](crate::forward_io) writes the methods of this trait for a wrapper.
+/// lose their vectors. [`forward_io`] writes the methods of this trait for a wrapper.
 pub trait Io: AsyncRead + AsyncWrite + Unpin + 'static {
     /// Copies bytes that can be read now into `buf` and leaves them to be read again.
     ///
