@@ -3,9 +3,11 @@
 //! One [`StreamInfo`] is made when a connection is accepted and lives until its access logs are written. It belongs
 //! to one worker, so its fields are cells: everybody on the connection's way holds the same `Rc`.
 
+mod uuid;
+
 use std::{
     borrow::Cow,
-    cell::{Cell, OnceCell, RefCell},
+    cell::{Cell, OnceCell, Ref, RefCell},
     ops::Deref,
     rc::Rc,
     sync::Arc,
@@ -22,6 +24,8 @@ use crate::{
     metadata::DynamicMetadata,
     response_flags::{ResponseFlag, ResponseFlags},
 };
+
+pub(crate) use uuid::Uuid;
 
 /// Who ended a connection, and how; `%DOWNSTREAM_DETECTED_CLOSE_TYPE%` and its upstream twin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -185,6 +189,8 @@ pub struct StreamInfo {
     pub addresses: RefCell<DownstreamAddresses>,
     /// Whether a listener filter put back the original destination (`use_original_dst` and `original_dst`).
     pub local_address_restored: Cell<bool>,
+    /// Whether a filter gave the stream a random id, which is made when [`stream_id`](Self::stream_id) is first asked for.
+    pub has_random_id: Cell<bool>,
     /// The name of the filter chain that was chosen.
     pub filter_chain_name: RefCell<Option<Arc<str>>>,
     /// Payload bytes received from the downstream.
@@ -236,7 +242,7 @@ pub struct StreamDetails {
     pub downstream_local_close_reason: RefCell<Option<Cow<'static, str>>>,
     /// The application protocol in use (`HTTP/1.1`), where there is one.
     pub protocol: Cell<Option<&'static str>>,
-    /// Identifies the stream in logs (`%STREAM_ID%`), where a filter made one.
+    /// Identifies the stream in logs, where a filter gave it one; read it with [`StreamInfo::stream_id`].
     pub stream_id: RefCell<Option<String>>,
     /// When the last byte of a request was received.
     pub last_byte_received: Cell<Option<Instant>>,
@@ -288,6 +294,21 @@ impl<T: Default> Deref for OnDemand<T> {
 }
 
 impl StreamInfo {
+    /// What identifies the stream in logs: the id that a filter gave it, or one that is made when somebody first asks.
+    pub fn stream_id(&self) -> Ref<'_, str> {
+        let id = &self.details.stream_id;
+        if id.borrow().is_none() {
+            *id.borrow_mut() = Some(Uuid::random().to_string());
+        }
+        Ref::map(id.borrow(), |id| id.as_deref().unwrap_or_default())
+    }
+
+    /// Whether a filter gave the stream an id, made or yet to be made.
+    pub fn has_id(&self) -> bool {
+        self.has_random_id.get()
+            || self.details.get().is_some_and(|details| details.stream_id.borrow().is_some())
+    }
+
     /// A stream that starts now.
     pub fn new(connection_id: u64, listener: Arc<ListenerInfo>, remote: Address, local: Address) -> Self {
         Self {
@@ -298,6 +319,7 @@ impl StreamInfo {
             internal_hops: Cell::new(0),
             addresses: RefCell::new(DownstreamAddresses::new(remote, local)),
             local_address_restored: Cell::new(false),
+            has_random_id: Cell::new(false),
             filter_chain_name: RefCell::default(),
             bytes_received: Cell::new(0),
             bytes_sent: Cell::new(0),
@@ -330,6 +352,7 @@ impl StreamInfo {
             internal_hops: self.internal_hops.clone(),
             addresses: self.addresses.clone(),
             local_address_restored: self.local_address_restored.clone(),
+            has_random_id: Cell::new(false),
             filter_chain_name: self.filter_chain_name.clone(),
             bytes_received: Cell::new(0),
             bytes_sent: Cell::new(0),

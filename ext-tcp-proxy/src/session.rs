@@ -28,6 +28,8 @@ use crate::{
 pub(crate) async fn serve(settings: &Settings, connection: Connection) -> Result<(), ConnectionError> {
     let Connection { io, info, worker, buffer_limit, .. } = connection;
     settings.stats.downstream_cx_total.inc();
+    // As in Envoy, each TCP connection has one.
+    info.has_random_id.set(true);
     let _logs_the_end = settings.log.start(&info);
     let session = Session::new(settings, &info, &worker, io, buffer_limit);
     // Pinned once: two branches with a session each would take twice the memory.

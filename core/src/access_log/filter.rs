@@ -31,7 +31,10 @@ fn passes(filter: &AccessLogFilter, context: &FormatContext<'_>, runtime: &Runti
         // What traces a stream is a tracer, and there is none yet.
         AccessLogFilter::TraceableFilter(_) => false,
         AccessLogFilter::RuntimeFilter(filter) => {
-            is_sampled(filter, info.details.stream_id.borrow().as_deref(), runtime)
+            // An id is only made where it decides.
+            let counts = !filter.use_independent_randomness && info.has_id();
+            let id = counts.then(|| info.stream_id());
+            is_sampled(filter, id.as_deref(), runtime)
         }
         AccessLogFilter::AndFilter(several) => several.filters.iter().all(|it| passes(it, context, runtime)),
         AccessLogFilter::OrFilter(several) => several.filters.iter().any(|it| passes(it, context, runtime)),
@@ -68,7 +71,7 @@ fn is_sampled(filter: &RuntimeFilter, stream_id: Option<&str>, runtime: &Runtime
         Denominator::TenThousand => 10_000,
         Denominator::Million => 1_000_000,
     };
-    let number = stream_id.filter(|_| !filter.use_independent_randomness).and_then(number_of_uuid);
+    let number = stream_id.and_then(number_of_uuid);
     let number = number.unwrap_or_else(|| fastrand::u64(..));
     number % lots < runtime.integer(&filter.runtime_key, percent.numerator.into())
 }

@@ -93,7 +93,7 @@ async fn the_stream_info_knows_the_upstream_connection() {
             let (mut client, served) =
                 proxy.connect_inside_with(|info| leave(info, "shared", "envoy.string", "value"));
             ask(&mut client, "hello").await;
-            let upstream = &served.info.upstream;
+            let (info, upstream) = (&served.info, &served.info.upstream);
             assert_eq!(upstream.host.borrow().as_ref().unwrap().address.to_string(), "envoy://host/");
             assert_eq!(&*upstream.cluster.borrow().as_ref().unwrap().name, "up");
             assert_eq!(*upstream.local_address.borrow(), Some(Address::internal_client()));
@@ -102,6 +102,9 @@ async fn the_stream_info_knows_the_upstream_connection() {
             assert_eq!((upstream.wire_bytes_sent.get(), upstream.wire_bytes_received.get()), (5, 5));
             assert!(upstream.filter_state.borrow().get("shared").is_some());
             assert!(upstream.connection_pool_ready.get().is_some());
+            assert!(info.has_id());
+            let id = info.stream_id();
+            assert_eq!((id.len(), &id[14..15], id.matches('-').count()), (36, "4", 4), "{id}");
         })
         .await;
 }

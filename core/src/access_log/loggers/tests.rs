@@ -136,6 +136,24 @@ fn all_logs_of_one_stream_id_draw_the_same_lot() {
     assert!((0..100).all(|_| !sampled(49)));
 }
 
+/// Whoever logs a connection first finds no id made yet.
+#[test]
+fn all_logs_of_one_connection_draw_the_same_lot() {
+    let server = TestServer::default();
+    let half = "runtime_filter: {runtime_key: k, percent_sampled: {numerator: 50}}";
+    let lots: Vec<bool> = (0..50)
+        .map(|_| {
+            let info = stream(&server);
+            info.has_random_id.set(true);
+            let context = FormatContext::new(&info, AccessLogType::NotSet);
+            let first = passes(half, &context, &server);
+            assert!((0..20).all(|_| passes(half, &context, &server) == first));
+            first
+        })
+        .collect();
+    assert!(lots.contains(&true) && lots.contains(&false), "{lots:?}");
+}
+
 #[test]
 fn a_filter_that_makes_no_sense_is_refused() {
     insta::assert_snapshot!(read("response_flag_filter: {flags: [UF, XX]}").unwrap_err(), @r#"x.yaml:1:36: error: response_flag_filter.flags[1]: "XX" is no response flag; known are LH, UH, UT, LR, UR, UF, UC, UO, NR, DI, FI, RL, UAEX, RLSE, DC, URX, SI, IH, DPE, UMSDR, RFCF, NFCF, DT, UPE, NC, OM, DF, DO, DR, UDO"#);
