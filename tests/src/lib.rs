@@ -23,6 +23,7 @@ pub mod h2_proxy;
 pub mod http_client;
 pub mod http_config;
 pub mod http_origin;
+pub mod kernel_queue;
 pub mod mistake;
 pub mod origin;
 pub mod payload;

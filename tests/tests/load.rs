@@ -15,11 +15,15 @@ use underpass_tests::{
     client::{self, ask, connect, read_all},
     config::hops,
     eventually,
+    kernel_queue::held_by_kernel,
     origin::note,
     payload,
 };
 
 const MEGABYTE: u64 = 1_000_000;
+
+/// What is held at most of a connection whose reader does not read: a few buffers of a megabyte. Envoy holds about twice that.
+const HELD: u64 = 3 * MEGABYTE;
 
 #[test]
 fn two_hundred_connections_at_once() {
@@ -116,10 +120,10 @@ fn upstream_that_does_not_read_stops_the_clients_in_bounded_memory() {
         .collect();
     let taken: Vec<_> = pushing.into_iter().map(|it| it.join().unwrap()).collect();
 
-    // The kernel's own buffers grow up to four and six megabytes for each socket; what Envoy holds is about six.
-    for bytes in &taken {
-        assert!((*bytes as u64) < 24 * MEGABYTE, "{bytes} bytes were taken");
-    }
+    // How much the kernel takes by itself depends on the machine and its load: up to what tcp_rmem and tcp_wmem allow.
+    let kernel = held_by_kernel(&[proxy.listener("outer").port(), origin.port()]);
+    let held = (taken.iter().sum::<usize>() as u64).saturating_sub(kernel);
+    assert!(held < HELD * CLIENTS as u64, "{held} bytes are held for {CLIENTS} clients");
     let grown = proxy.memory().saturating_sub(before);
     assert!(grown < 8 * MEGABYTE * CLIENTS as u64, "{grown} bytes of memory for {CLIENTS} clients");
     assert_eq!(proxy.admin().get("/ready"), "LIVE\n");
@@ -148,7 +152,9 @@ fn client_that_does_not_read_stops_the_upstream_in_bounded_memory() {
     let before = proxy.memory();
     let mut client = proxy.connect("outer");
     let taken = origin.wait(1)[0].parse::<usize>().unwrap();
-    assert!((taken as u64) < 24 * MEGABYTE, "{taken} bytes were taken");
+    let kernel = held_by_kernel(&[proxy.listener("outer").port(), origin.port()]);
+    let held = (taken as u64).saturating_sub(kernel);
+    assert!(held < HELD, "{held} bytes are held");
     let grown = proxy.memory().saturating_sub(before);
     assert!(grown < 10 * MEGABYTE, "{grown} bytes of memory");
     assert_eq!(payload::receive(&mut client), taken);
