@@ -24,6 +24,8 @@
 //! | oneof | one `Option` a member, checked with [`one_of`]; or, where the message is nothing else, a Rust enum |
 
 pub mod known;
+#[doc(hidden)]
+pub mod typetag;
 
 mod bytes;
 mod constraint;
@@ -48,7 +50,7 @@ pub use self::{
     messages::*,
     node::{Entry, Location, Mark, Node, NodeValue},
     path::{ConfigPath, Segment},
-    reader::Reader,
+    reader::{Reader, Refused, TypedNode},
     report::{Diagnostic, Report, Severity},
     typed::{ExtensionConfig, OptionalTypedConfig, RawTypedConfig, TypedConfig},
     value::{Struct, Value},

@@ -44,6 +44,10 @@
 //! A config type holds it as [`TypedConfig<dyn GreeterConfig>`](crate::config::TypedConfig), and the
 //! [`Reader`](crate::config::Reader) resolves it among an [`ExtensionSet`].
 
+use std::any::Any;
+
+use crate::config::{Refused, TypedNode};
+
 mod fields;
 mod ours;
 mod set;
@@ -80,6 +84,8 @@ pub struct Registration {
     pub doc: &'static str,
     /// The fields of its config.
     pub fields: fn() -> Fields,
+    /// Reads its config.
+    pub read: ReadConfig,
 }
 
 impl Registration {
@@ -90,7 +96,15 @@ impl Registration {
         provider: &'static str,
         doc: &'static str,
     ) -> Self {
-        Self { category, name, type_names: &[], provider, doc, fields: || Fields::Named(&[]) }
+        Self {
+            category,
+            name,
+            type_names: &[],
+            provider,
+            doc,
+            fields: || Fields::Named(&[]),
+            read: |node| node.read::<()>(),
+        }
     }
 
     /// The canonical type URL, if it has one: `type.googleapis.com/` and the message name.
@@ -98,6 +112,9 @@ impl Registration {
         self.type_names.first().map(|name| format!("type.googleapis.com/{name}"))
     }
 }
+
+/// How the config of an extension is read: into a box of its type.
+pub type ReadConfig = fn(TypedNode<'_>) -> Result<Box<dyn Any>, Refused>;
 
 inventory::collect!(Registration);
 

@@ -52,7 +52,8 @@ extern crate self as underpass_core;
 /// What the [`extension`](macro@extension) attribute and [`forward_io`] expand to; not for direct use.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::config::typetag;
     pub use bytes::Bytes;
+    pub use inventory;
     pub use tokio::io::ReadBuf;
-    pub use {inventory, typetag};
 }

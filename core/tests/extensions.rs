@@ -257,6 +257,7 @@ fn two_crates_that_claim_one_type_fail_naming_both() {
         provider: "underpass-tools",
         doc: "",
         fields: fields_of::<Hammer>,
+        read: |node| node.read::<Hammer>(),
     };
     static FIRST: Registration = HAMMER;
     static SECOND: Registration = Registration { provider: "acme-tools", name: "acme.hammer", ..HAMMER };

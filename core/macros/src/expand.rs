@@ -28,6 +28,7 @@ pub(crate) fn expand(arguments: &Arguments, item: TokenStream) -> syn::Result<To
                     provider: ::core::env!("CARGO_PKG_NAME"),
                     doc: #doc,
                     fields: ::underpass_core::extension::fields_of::<#config>,
+                    read: |node| node.read::<#config>(),
                 }
             }
         };

@@ -26,6 +26,7 @@ use std::{cell::RefCell, collections::HashSet, sync::Arc};
 
 use serde::de::DeserializeOwned;
 
+pub use self::typed::{Refused, TypedNode};
 use self::{node::NodeDeserializer, pass::Pass, path::Path};
 use super::{ConfigPath, Diagnostic, Node, Report, Severity, known};
 use crate::extension::ExtensionSet;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, de::Visitor};
 use super::{
     ConfigPath, Node,
     reader::handoff::{self, Handoff},
+    typetag,
 };
 use crate::{
     build_context::BuildError,
@@ -86,21 +87,26 @@ impl<C: ?Sized + Category> Expected<C> {
     const CATEGORY: &'static [&'static str] = &[C::NAME];
 }
 
+/// Takes what the reader resolved.
 struct Resolved<C: ?Sized>(PhantomData<C>);
+
 impl<'de, C: ?Sized + Category> Visitor<'de> for Resolved<C>
 where
     Box<C>: Deserialize<'de>,
 {
-    type Value = TypedConfig<C>;
+    type Value = OptionalTypedConfig<C>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the typed config of a {}", C::NAME)
     }
 
-    fn visit_newtype_struct<D: Deserializer<'de>>(self, config: D) -> Result<TypedConfig<C>, D::Error> {
-        let origin = RawTypedConfig::from_handoff(handoff::take()?);
-        let config = Arc::from(Box::<C>::deserialize(config)?);
-        Ok(TypedConfig { config, origin })
+    fn visit_unit<E: serde::de::Error>(self) -> Result<OptionalTypedConfig<C>, E> {
+        let mut handoff = handoff::take()?;
+        let config = handoff.config.take();
+        let origin = RawTypedConfig::from_handoff(handoff);
+        let Some(config) = config else { return Ok(OptionalTypedConfig::Unknown(origin)) };
+        let config = typetag::to_category(origin.type_name(), config).map_err(E::custom)?;
+        Ok(OptionalTypedConfig::Known(TypedConfig { config: Arc::from(config), origin }))
     }
 }
 
@@ -109,7 +115,14 @@ where
     Box<C>: Deserialize<'de>,
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_struct(handoff::TYPED, Expected::<C>::CATEGORY, Resolved(PhantomData))
+        match deserializer.deserialize_struct(
+            handoff::TYPED,
+            Expected::<C>::CATEGORY,
+            Resolved(PhantomData),
+        )? {
+            OptionalTypedConfig::Known(config) => Ok(config),
+            OptionalTypedConfig::Unknown(_) => Err(handoff::no_reader()),
+        }
     }
 }
 
@@ -175,27 +188,11 @@ where
     Box<C>: Deserialize<'de>,
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MaybeResolved<C: ?Sized>(PhantomData<C>);
-        impl<'de, C: ?Sized + Category> Visitor<'de> for MaybeResolved<C>
-        where
-            Box<C>: Deserialize<'de>,
-        {
-            type Value = OptionalTypedConfig<C>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "the typed config of a {}", C::NAME)
-            }
-
-            fn visit_newtype_struct<D: Deserializer<'de>>(self, config: D) -> Result<Self::Value, D::Error> {
-                Resolved(PhantomData).visit_newtype_struct(config).map(OptionalTypedConfig::Known)
-            }
-
-            fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
-                handoff::take().map(RawTypedConfig::from_handoff).map(OptionalTypedConfig::Unknown)
-            }
-        }
-        let visitor = MaybeResolved(PhantomData);
-        deserializer.deserialize_struct(handoff::OPTIONAL_TYPED, Expected::<C>::CATEGORY, visitor)
+        deserializer.deserialize_struct(
+            handoff::OPTIONAL_TYPED,
+            Expected::<C>::CATEGORY,
+            Resolved(PhantomData),
+        )
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which fields a config type has, found out without a config.
 //!
-//! typetag puts an adapter between the reader and the config type that forgets the list of fields, on which camelCase
-//! names and the report of unknown fields depend. So the list is asked for beforehand.
+//! Camel-case names and the report of unknown fields depend on the list. The reader asks for it before it reads, so a type
+//! that has none is refused with the reason.
 
 use std::{cell::Cell, fmt};
 

@@ -11,14 +11,11 @@ pub(crate) enum Error {
     Reported,
 }
 
-/// typetag carries errors as text; this text is how an error is known again that was reported on the inner side.
-const REPORTED: &str = "\u{0}reported";
-
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Message(message) => f.write_str(message),
-            Self::Reported => f.write_str(REPORTED),
+            Self::Reported => f.write_str("what is wrong was reported"),
         }
     }
 }
@@ -27,8 +24,7 @@ impl std::error::Error for Error {}
 
 impl serde::de::Error for Error {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        let message = message.to_string();
-        if message == REPORTED { Self::Reported } else { Self::Message(message) }
+        Self::Message(message.to_string())
     }
 
     fn missing_field(field: &'static str) -> Self {

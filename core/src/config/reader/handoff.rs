@@ -5,6 +5,7 @@
 //! thing, on the same thread and in the same call.
 
 use std::{
+    any::Any,
     cell::{Cell, RefCell},
     fmt,
     sync::Arc,
@@ -29,6 +30,8 @@ pub(crate) struct Handoff {
     pub(crate) path: ConfigPath,
     /// For typed configs: the message name.
     pub(crate) type_name: Arc<str>,
+    /// For typed configs that were resolved: what was read, in the extension's own type.
+    pub(crate) config: Option<Box<dyn Any>>,
 }
 
 thread_local! {
@@ -43,7 +46,12 @@ pub(super) fn put(handoff: Handoff) {
 
 /// What was handed to the visitor that is being called.
 pub(crate) fn take<E: serde::de::Error>() -> Result<Handoff, E> {
-    SLOT.take().ok_or_else(|| E::custom("this can only be read by underpass's config reader"))
+    SLOT.take().ok_or_else(no_reader)
+}
+
+/// What there is to say where another deserializer is at work.
+pub(crate) fn no_reader<E: serde::de::Error>() -> E {
+    E::custom("this can only be read by underpass's config reader")
 }
 
 /// Refuses the value that is being read without ending the reading of what is around it: the caller returns

@@ -19,26 +19,30 @@ impl<'r> ElementAccess<'r> {
     }
 }
 
+impl<'r> ElementAccess<'r> {
+    /// The next element that is not left out, with its index.
+    #[inline(never)]
+    fn next_node(&mut self) -> Option<(usize, &'r Arc<Node>)> {
+        let (parent, rest) = (&self.parent, &mut self.rest);
+        rest.find(|(index, node)| !parent.pass.leaves_out(node, Path::Index(&parent.path, *index)))
+    }
+}
+
 impl<'de> SeqAccess<'de> for ElementAccess<'_> {
     type Error = Error;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
-        for (index, node) in self.rest.by_ref() {
-            let path = Path::Index(&self.parent.path, index);
-            if self.parent.pass.leaves_out(node, path) {
-                continue;
+        let Some((index, node)) = self.next_node() else { return Ok(None) };
+        let path = Path::Index(&self.parent.path, index);
+        match self.parent.child(node, path, |element| seed.deserialize(element)) {
+            Ok(element) => Ok(Some(element)),
+            // serde has no seed for the next element; what is around the list can go on.
+            Err(Error::Reported) => {
+                self.parent.pass.cut_list();
+                Ok(None)
             }
-            let element = self.parent.child(node, path, |element| seed.deserialize(element));
-            return element.map(Some).or_else(|error| match error {
-                // serde has no seed for the next element; what is around the list can go on.
-                Error::Reported => {
-                    self.parent.pass.cut_list();
-                    Ok(None)
-                }
-                error @ Error::Message(_) => Err(error),
-            });
+            Err(error @ Error::Message(_)) => Err(error),
         }
-        Ok(None)
     }
 
     fn size_hint(&self) -> Option<usize> {

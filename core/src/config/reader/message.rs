@@ -18,15 +18,15 @@ impl<'r> FieldAccess<'r> {
     /// Matches keys with fields and reports at once all that are unknown.
     pub(super) fn new(
         parent: NodeDeserializer<'r>,
-        entries: impl IntoIterator<Item = &'r Entry>,
+        entries: &'r [Entry],
         fields: &'static [&'static str],
     ) -> Self {
         let mut matched: Vec<(&'static str, &'r Entry)> = Vec::new();
         for entry in entries {
             let Some(field) = fields.iter().copied().find(|field| names::same_field(&entry.key, field))
             else {
-                // What comes out of an Any still says what it is.
-                if &*entry.key != "@type" || !matches!(parent.path, Path::Base(..)) {
+                // A typed config, and what comes out of an Any, say what they are.
+                if &*entry.key != "@type" || !matches!(parent.path, Path::Base(..) | Path::Typed(..)) {
                     unknown::field(&parent, entry, fields);
                 }
                 continue;
@@ -54,6 +54,16 @@ impl<'r> FieldAccess<'r> {
         self.rest.collect()
     }
 
+    /// Goes on to the next field that is not left out.
+    #[inline(never)]
+    fn next_field(&mut self) -> Option<&'static str> {
+        let (parent, rest) = (&self.parent, &mut self.rest);
+        let left_out =
+            |field, entry: &Entry| parent.pass.leaves_out(&entry.value, Path::Field(&parent.path, field));
+        self.value = rest.find(|(field, entry)| !left_out(field, entry));
+        self.value.map(|(field, _)| field)
+    }
+
     /// The value of a field, for those who do not go through serde.
     pub(super) fn get(&self, field: &str) -> Option<&'r Arc<Node>> {
         self.rest.as_slice().iter().find(|(name, _)| *name == field).map(|(_, entry)| &entry.value)
@@ -64,13 +74,7 @@ impl<'de> MapAccess<'de> for FieldAccess<'_> {
     type Error = Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        for (field, entry) in self.rest.by_ref() {
-            if !self.parent.pass.leaves_out(&entry.value, Path::Field(&self.parent.path, field)) {
-                self.value = Some((field, entry));
-                return seed.deserialize(name(field)).map(Some);
-            }
-        }
-        Ok(None)
+        self.next_field().map(|field| seed.deserialize(name(field))).transpose()
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {

@@ -1,10 +1,10 @@
 //! The deserializer of one node: what kind of value serde asks for, and how the node gives it.
 
-use std::{fmt::Display, sync::Arc};
+use std::{any::Any, fmt::Display, sync::Arc};
 
 use serde::{
     Deserializer,
-    de::{Error as _, Visitor, value::SeqDeserializer},
+    de::{Error as _, Visitor},
 };
 
 use super::{
@@ -29,6 +29,7 @@ pub(super) struct NodeDeserializer<'r> {
 
 impl<'r> NodeDeserializer<'r> {
     /// Reads a part of this node, and gives the errors that come out of it their place.
+    #[inline]
     pub(super) fn child<T>(
         &self,
         node: &Arc<Node>,
@@ -43,22 +44,37 @@ impl<'r> NodeDeserializer<'r> {
     }
 
     /// Reads this node, and gives the errors that come out of it its place.
+    #[inline]
     pub(super) fn settle<T>(self, read: impl FnOnce(Self) -> Result<T, Error>) -> Result<T, Error> {
         let start = self.pass.moment();
-        let result = read(self);
+        match read(self) {
+            Ok(value) => {
+                self.note_complaints(start);
+                Ok(value)
+            }
+            Err(error) => Err(self.place(error, start)),
+        }
+    }
+
+    /// What was said of values that went on all the same.
+    #[inline(never)]
+    fn note_complaints(&self, start: Moment) {
         for complaint in handoff::complaints() {
             self.complain(start, complaint);
         }
-        match result {
-            Err(Error::Message(message)) => {
-                self.complain(start, message);
-                if !self.pass.cut_since(start) {
-                    self.pass.break_off(self.node, self.path, start);
-                }
-                Err(Error::Reported)
+    }
+
+    /// Gives an error its place, unless it has one.
+    #[inline(never)]
+    fn place(&self, error: Error, start: Moment) -> Error {
+        self.note_complaints(start);
+        if let Error::Message(message) = error {
+            self.complain(start, message);
+            if !self.pass.cut_since(start) {
+                self.pass.break_off(self.node, self.path, start);
             }
-            result => result,
         }
+        Error::Reported
     }
 
     /// What a type says about a whole after a part of it was refused would mostly be a consequence of that.
@@ -72,6 +88,7 @@ impl<'r> NodeDeserializer<'r> {
         self.pass.error(self.path, self.node.location(), message.to_string());
     }
 
+    #[inline(never)]
     pub(super) fn expected(&self, what: &str) {
         self.error(format_args!("expected {what}, not {}", self.node.describe()));
     }
@@ -98,15 +115,46 @@ impl<'r> NodeDeserializer<'r> {
         }
     }
 
-    pub(super) fn hand_over<'de, V: Visitor<'de>>(
-        &self,
-        type_name: &str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        let path = self.path.to_config_path();
-        handoff::put(Handoff { node: Arc::clone(self.node), path, type_name: type_name.into() });
-        visitor.visit_unit()
+    /// Puts this node where the visitor that is called next takes it.
+    #[inline(never)]
+    pub(super) fn hand_over(&self, type_name: &str, config: Option<Box<dyn Any>>) {
+        let (node, path) = (Arc::clone(self.node), self.path.to_config_path());
+        handoff::put(Handoff { node, path, type_name: type_name.into(), config });
     }
+
+    /// What a type asks for that says it is a struct of this name with these fields.
+    #[inline(never)]
+    fn structure(&self, name: &'static str, fields: &'static [&'static str]) -> Result<Structure<'r>, Error> {
+        match (name, fields) {
+            (handoff::TYPED, [category]) => self.typed(category).map(|()| Structure::HandedOver),
+            (handoff::OPTIONAL_TYPED, [category]) => {
+                self.optional_typed(category).map(|()| Structure::HandedOver)
+            }
+            // So does the standard library's own type ask to be read.
+            ("Duration", ["secs", "nanos"]) => Ok(Structure::Duration(self.duration_entries())),
+            _ => Ok(Structure::Message(FieldAccess::new(*self, self.entries(), fields))),
+        }
+    }
+
+    /// A duration, as the fields that the standard library's type has.
+    fn duration_entries(&self) -> [Entry; 2] {
+        let duration = self.duration();
+        let parts = [("secs", duration.as_secs()), ("nanos", u64::from(duration.subsec_nanos()))];
+        parts.map(|(key, number)| {
+            let value = NodeValue::Scalar { text: number.to_string().into(), plain: true };
+            let value = Arc::new(Node { value, file: Arc::clone(&self.node.file), mark: self.node.mark });
+            Entry { key: key.into(), mark: self.node.mark, value }
+        })
+    }
+}
+
+/// How the visitor of a struct is to be called. Everything that does not depend on its type is behind this: a message
+/// costs the binary little more than its own code.
+enum Structure<'r> {
+    /// The visitor takes what was handed over.
+    HandedOver,
+    Duration([Entry; 2]),
+    Message(FieldAccess<'r>),
 }
 
 macro_rules! deserialize_integers {
@@ -207,8 +255,14 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         match name {
-            handoff::NODE => self.hand_over("", visitor),
-            handoff::ANY => self.kept(visitor),
+            handoff::NODE => {
+                self.hand_over("", None);
+                visitor.visit_unit()
+            }
+            handoff::ANY => {
+                self.kept()?;
+                visitor.visit_unit()
+            }
             _ => visitor.visit_newtype_struct(self),
         }
     }
@@ -243,16 +297,10 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        match (name, fields) {
-            (handoff::TYPED, [category]) => self.typed(category, visitor),
-            (handoff::OPTIONAL_TYPED, [category]) => self.optional_typed(category, visitor),
-            // So does the standard library's own type ask to be read.
-            ("Duration", ["secs", "nanos"]) => {
-                let duration = self.duration();
-                let parts = [duration.as_secs(), u64::from(duration.subsec_nanos())];
-                visitor.visit_seq(SeqDeserializer::new(parts.into_iter()))
-            }
-            _ => visitor.visit_map(FieldAccess::new(self, self.entries(), fields)),
+        match self.structure(name, fields)? {
+            Structure::HandedOver => visitor.visit_unit(),
+            Structure::Duration(entries) => visitor.visit_map(FieldAccess::new(self, &entries, fields)),
+            Structure::Message(access) => visitor.visit_map(access),
         }
     }
 

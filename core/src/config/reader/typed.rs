@@ -1,23 +1,13 @@
 //! The way from an `@type` to a typed config: the only place where one becomes the other.
 
-use std::sync::Arc;
+use std::{any::Any, sync::Arc};
 
-use serde::{
-    Deserializer,
-    de::{DeserializeSeed, Error as _, MapAccess, Visitor},
-    forward_to_deserialize_any,
-};
+use serde::de::{DeserializeOwned, Error as _};
 
-use super::{
-    error::Error,
-    handoff::{self, Handoff},
-    message::{FieldAccess, name},
-    node::NodeDeserializer,
-    path::Path,
-};
+use super::{error::Error, message::FieldAccess, node::NodeDeserializer, path::Path};
 use crate::{
-    config::{Entry, Location, Node, NodeValue, known, typed::type_name},
-    extension::{Fields, Registration},
+    config::{Location, Node, NodeValue, known, typed::type_name},
+    extension::Fields,
 };
 
 /// Messages that carry another typed config as a type URL and a `Struct`, for types whose descriptor a control plane
@@ -26,48 +16,39 @@ const TYPED_STRUCTS: [&str; 2] = ["xds.type.v3.TypedStruct", "udpa.type.v1.Typed
 
 impl NodeDeserializer<'_> {
     /// Resolves the typed config here among the extensions of `category` and reads it.
-    pub(super) fn typed<'de, V: Visitor<'de>>(
-        &self,
-        category: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    pub(super) fn typed(&self, category: &'static str) -> Result<(), Error> {
         let (url, location) = self.type_url("@type")?;
         if !TYPED_STRUCTS.contains(&type_name(url)) {
-            return self.resolved(category, (url, location), visitor);
+            return self.resolved(category, (url, location));
         }
         let wrapper = NodeDeserializer { path: Path::Typed(&self.path, type_name(url)), ..*self };
-        let fields = FieldAccess::new(wrapper, without_type(self.entries()), &["type_url", "value"]);
+        let fields = FieldAccess::new(wrapper, self.entries(), &["type_url", "value"]);
         let inner_url = if self.node.get("typeUrl").is_some() { "typeUrl" } else { "type_url" };
         let empty = Arc::new(Node { value: NodeValue::Map(Vec::new()), ..Node::clone(self.node) });
         let node = fields.get("value").unwrap_or(&empty);
         let inner_url = self.type_url(inner_url)?;
-        self.child(node, Path::Field(&self.path, "value"), |inner| {
-            inner.resolved(category, inner_url, visitor)
-        })
+        self.child(node, Path::Field(&self.path, "value"), |inner| inner.resolved(category, inner_url))
     }
 
     /// The same, but one of a type that no extension of the category has is handed over unread; so is an empty message.
-    pub(super) fn optional_typed<'de, V: Visitor<'de>>(
-        &self,
-        category: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    pub(super) fn optional_typed(&self, category: &'static str) -> Result<(), Error> {
         if matches!(&self.node.value, NodeValue::Map(entries) if entries.is_empty()) {
-            return self.hand_over("", visitor);
+            self.hand_over("", None);
+            return Ok(());
         }
         let (url, _) = self.type_url("@type")?;
         let name = type_name(url);
         let linked = self.pass.reader.extensions.find(category, name).is_ok();
         // Envoy, too, refuses what is no message of its API.
         if linked || TYPED_STRUCTS.contains(&name) || known::message(name).is_none() {
-            self.typed(category, visitor)
-        } else {
-            self.hand_over(name, visitor)
+            return self.typed(category);
         }
+        self.hand_over(name, None);
+        Ok(())
     }
 
     /// Hands over a typed config that is only kept. Envoy refuses any type that it does not have, wherever it stands.
-    pub(super) fn kept<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value, Error> {
+    pub(super) fn kept(&self) -> Result<(), Error> {
         let (url, location) = self.type_url("@type")?;
         let name = type_name(url);
         if known::message(name).is_none() && !self.pass.reader.extensions.has_type(name) {
@@ -75,7 +56,8 @@ impl NodeDeserializer<'_> {
                 format!("unknown type `{name}`: neither Envoy's API nor an extension that is linked has it");
             self.pass.error(self.path, location, message);
         }
-        self.hand_over(name, visitor)
+        self.hand_over(name, None);
+        Ok(())
     }
 
     /// The type URL under `key`, and where it stands.
@@ -92,77 +74,40 @@ impl NodeDeserializer<'_> {
         }
     }
 
-    fn resolved<'de, V: Visitor<'de>>(
-        &self,
-        category: &'static str,
-        (url, location): (&str, Location),
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn resolved(&self, category: &'static str, (url, location): (&str, Location)) -> Result<(), Error> {
         let registration = self.pass.reader.extensions.find(category, type_name(url)).map_err(|unknown| {
             self.pass.error(self.path, location, unknown.to_string());
             Error::Message(String::new())
         })?;
         let canonical = registration.type_names[0];
-        let entries = without_type(self.entries());
+        if let Fields::Unreadable(why) = (registration.fields)() {
+            return Err(Error::custom(format_args!("the config type of {} {why}", registration.name)));
+        }
         let path = Path::Typed(&self.path, canonical);
-        let typed = NodeDeserializer { path, ..*self };
-        let fields = match (registration.fields)() {
-            Fields::Named(names) => FieldAccess::new(typed, entries, names),
-            Fields::Unreadable(why) => {
-                return Err(Error::custom(format_args!("the config type of {} {why}", registration.name)));
-            }
-        };
-        let (node, path) = (Arc::clone(self.node), self.path.to_config_path());
-        handoff::put(Handoff { node, path, type_name: canonical.into() });
-        visitor.visit_newtype_struct(TypedDeserializer { registration, fields, tag: Some(Tag::Key) })
+        let config = (registration.read)(TypedNode(NodeDeserializer { path, ..*self }));
+        self.hand_over(canonical, Some(config.map_err(|Refused(error)| error)?));
+        Ok(())
     }
 }
 
-/// The entries of a typed config; `@type` is not one of its fields wherever it stands.
-fn without_type(entries: &[Entry]) -> impl Iterator<Item = &Entry> {
-    entries.iter().filter(|entry| &*entry.key != "@type")
-}
+/// The place of a typed config whose type was found.
+#[expect(missing_debug_implementations, reason = "it lives no longer than a call")]
+pub struct TypedNode<'r>(NodeDeserializer<'r>);
 
-enum Tag {
-    Key,
-    Value,
-}
+/// The config could not be read; the report says why.
+#[derive(Debug)]
+pub struct Refused(Error);
 
-/// What typetag sees: the canonical `@type` first, then the fields.
-struct TypedDeserializer<'r> {
-    registration: &'static Registration,
-    fields: FieldAccess<'r>,
-    tag: Option<Tag>,
-}
-
-impl<'de> Deserializer<'de> for TypedDeserializer<'_> {
-    type Error = Error;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_map(self)
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
-    }
-}
-
-impl<'de> MapAccess<'de> for TypedDeserializer<'_> {
-    type Error = Error;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        if matches!(self.tag, Some(Tag::Key)) {
-            self.tag = Some(Tag::Value);
-            return seed.deserialize(name("@type")).map(Some);
-        }
-        self.fields.next_key_seed(seed)
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
-        if self.tag.take().is_some() {
-            return seed.deserialize(name(self.registration.type_names[0]));
-        }
-        self.fields.next_value_seed(seed)
+impl TypedNode<'_> {
+    /// Reads the config as the extension's type `T`.
+    ///
+    /// This is the one place where an extension's type meets a deserializer, and it is always the same: what is
+    /// compiled for each config type is the bulk of what an extension adds to a binary.
+    ///
+    /// # Errors
+    /// It could not be read; the reader's report has the reasons.
+    pub fn read<T: DeserializeOwned + 'static>(self) -> Result<Box<dyn Any>, Refused> {
+        let config = T::deserialize(self.0).map_err(Refused)?;
+        Ok(Box::new(config))
     }
 }
