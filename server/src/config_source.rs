@@ -7,5 +7,6 @@
 mod directory_watcher;
 mod discovery_response;
 mod path;
+mod watched_places;
 
 pub(crate) use self::discovery_response::BadResponse;

@@ -17,27 +17,58 @@ use rustix::{
     fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags},
     io::Errno,
 };
-use tokio::{
-    io::unix::AsyncFd,
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-};
+use tokio::{io::unix::AsyncFd, sync::mpsc::UnboundedSender};
 
 /// Room for some events; a name has up to 255 bytes.
 const BUFFER: usize = 4096;
 
+/// Why a directory is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum About {
+    /// It is on the way to others.
+    Way,
+    /// Links lead there.
+    Link,
+    /// It is the one that the configuration names.
+    File,
+}
+
 /// What happened in a directory.
 #[derive(Debug, Clone)]
 pub(super) struct Event {
-    /// The entry; empty if events were lost.
+    pub(super) about: About,
+    /// The entry; empty if the directory itself is gone, or if events were lost.
     pub(super) name: OsString,
-    /// It was moved there; otherwise it was created, or closed after writing.
+    /// It was moved there.
     pub(super) moved: bool,
+}
+
+/// Somebody who wants to know.
+struct Listening {
+    about: About,
+    /// The only entry of interest.
+    only: Option<OsString>,
+    tell: UnboundedSender<Event>,
+}
+
+impl Listening {
+    fn tell(&self, name: &OsStr, moved: bool) {
+        if self.only.as_ref().is_none_or(|only| only == name) {
+            // Who does not listen any more is sorted out when the next one comes.
+            let _ = self.tell.send(Event { about: self.about, name: name.to_owned(), moved });
+        }
+    }
+
+    /// The watch does not say what is at the path any more.
+    fn tell_lost(&self) {
+        let _ = self.tell.send(Event { about: About::Way, name: OsString::new(), moved: false });
+    }
 }
 
 /// Watches directories, as long as the runtime runs.
 pub(super) struct DirectoryWatcher {
     inotify: AsyncFd<OwnedFd>,
-    watches: Mutex<HashMap<i32, Vec<UnboundedSender<Event>>>>,
+    watches: Mutex<HashMap<i32, Vec<Listening>>>,
 }
 
 impl DirectoryWatcher {
@@ -54,14 +85,22 @@ impl DirectoryWatcher {
         Ok(watcher)
     }
 
-    /// What happens in a directory from now on, until the receiver is dropped.
-    pub(super) fn watch(&self, directory: &Path) -> io::Result<UnboundedReceiver<Event>> {
-        let what = WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE | WatchFlags::CREATE | WatchFlags::ONLYDIR;
+    /// Tells what happens in a directory from now on, or to one entry of it, until the receiver is dropped.
+    pub(super) fn watch(
+        &self,
+        directory: &Path,
+        about: About,
+        only: Option<&OsStr>,
+        tell: &UnboundedSender<Event>,
+    ) -> io::Result<()> {
+        let come = WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE | WatchFlags::CREATE;
+        let go = WatchFlags::MOVED_FROM | WatchFlags::DELETE | WatchFlags::MOVE_SELF;
         let mut watches = self.lock();
-        let watch = inotify::add_watch(self.inotify.as_fd(), directory, what)?;
-        let (tell, told) = unbounded_channel();
-        watches.entry(watch).or_default().push(tell);
-        Ok(told)
+        let watch = inotify::add_watch(self.inotify.as_fd(), directory, come | go | WatchFlags::ONLYDIR)?;
+        let listening = watches.entry(watch).or_default();
+        listening.retain(|present| !present.tell.is_closed());
+        listening.push(Listening { about, only: only.map(OsStr::to_owned), tell: tell.clone() });
+        Ok(())
     }
 
     /// Takes the events that are there.
@@ -71,8 +110,8 @@ impl DirectoryWatcher {
         loop {
             match events.next() {
                 Ok(event) => {
-                    let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()).to_owned());
-                    self.tell(event.wd(), event.events(), name.unwrap_or_default());
+                    let name = event.file_name().map_or(&[][..], |name| name.to_bytes());
+                    self.tell(event.wd(), event.events(), OsStr::from_bytes(name));
                 }
                 Err(Errno::WOULDBLOCK) => return Err(io::ErrorKind::WouldBlock.into()),
                 Err(error) => return Err(error.into()),
@@ -80,21 +119,21 @@ impl DirectoryWatcher {
         }
     }
 
-    fn tell(&self, watch: i32, what: ReadFlags, name: OsString) {
+    fn tell(&self, watch: i32, what: ReadFlags, name: &OsStr) {
         let mut watches = self.lock();
         if what.contains(ReadFlags::QUEUE_OVERFLOW) {
-            let lost = Event { name: OsString::new(), moved: false };
-            // Who does not listen any more is sorted out below, some time.
-            watches.values().flatten().for_each(|tell| drop(tell.send(lost.clone())));
+            watches.values().flatten().for_each(Listening::tell_lost);
             return;
         }
-        if what.contains(ReadFlags::IGNORED) {
-            watches.remove(&watch);
+        // The directory was removed, or is somewhere else: what is at its path now is another one.
+        if what.intersects(ReadFlags::IGNORED | ReadFlags::MOVE_SELF) {
+            watches.remove(&watch).iter().flatten().for_each(Listening::tell_lost);
+            let _ = inotify::remove_watch(self.inotify.as_fd(), watch);
             return;
         }
         let Some(listening) = watches.get_mut(&watch) else { return };
-        let event = Event { name, moved: what.contains(ReadFlags::MOVED_TO) };
-        listening.retain(|tell| tell.send(event.clone()).is_ok());
+        listening.retain(|present| !present.tell.is_closed());
+        listening.iter().for_each(|present| present.tell(name, what.contains(ReadFlags::MOVED_TO)));
         if listening.is_empty() {
             watches.remove(&watch);
             // The directory may be gone, and the watch with it.
@@ -102,7 +141,7 @@ impl DirectoryWatcher {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<i32, Vec<UnboundedSender<Event>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<i32, Vec<Listening>>> {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

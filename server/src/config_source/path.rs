@@ -1,14 +1,16 @@
 //! `path_config_source`: one file, watched.
 
 use std::{
-    ffi::OsStr,
-    fs, io,
+    fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use tokio::{sync::mpsc::UnboundedReceiver, task::AbortHandle};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::AbortHandle,
+};
 use underpass_core::{
     build_context::BuildError,
     config::{ConfigPath, ConfigSource, SourceKind},
@@ -21,8 +23,9 @@ use underpass_core::{
 
 use super::{
     BadResponse,
-    directory_watcher::{DirectoryWatcher, Event},
+    directory_watcher::{About, Event},
     discovery_response,
+    watched_places::WatchedPlaces,
 };
 
 /// Reads files.
@@ -79,9 +82,10 @@ impl ConfigSourceFactory for Files {
     ) -> Box<dyn Subscription> {
         let (file, directory) = places(source);
         let mut file = WatchedFile::new(Path::new(file), directory.map(Path::new), delivery);
-        let events = file.watch(server);
+        // Before it is read, or a change in between would be lost.
+        let following = Following::begin(&file, server);
         file.refresh(true);
-        Box::new(Watch(tokio::spawn(file.follow(events, Arc::clone(server))).abort_handle()))
+        Box::new(Watch(tokio::spawn(file.follow(following, Arc::clone(server))).abort_handle()))
     }
 }
 
@@ -123,12 +127,21 @@ struct Fingerprint {
     modified: (i64, i64),
 }
 
-/// The directories that are watched for one file.
-struct Events {
-    /// The one that its path names, or the one that the configuration says is to be watched.
-    named: Option<UnboundedReceiver<Event>>,
-    /// Where the file is in truth, if links lead there.
-    real: Option<(PathBuf, UnboundedReceiver<Event>)>,
+/// Hears of everything that happens where the file is.
+struct Following {
+    places: WatchedPlaces,
+    events: UnboundedReceiver<Event>,
+    /// Keeps the channel open while nothing can be watched.
+    _tell: UnboundedSender<Event>,
+}
+
+impl Following {
+    fn begin(file: &WatchedFile, server: &ServerContext) -> Self {
+        let places = WatchedPlaces::of(&file.path, file.directory.as_deref());
+        let (tell, events) = unbounded_channel();
+        places.watch(&tell, server);
+        Self { places, events, _tell: tell }
+    }
 }
 
 impl WatchedFile {
@@ -142,39 +155,20 @@ impl WatchedFile {
         }
     }
 
-    fn watch(&self, server: &ServerContext) -> Events {
-        let named = self.directory.as_deref().unwrap_or_else(|| directory_of(&self.path));
-        let mut events = Events { named: open(server, named), real: None };
-        self.watch_real(&mut events, server);
-        events
-    }
-
-    /// Watches the directory where links lead, which may be another one after each change.
-    fn watch_real(&self, events: &mut Events, server: &ServerContext) {
-        let Ok(real) = fs::canonicalize(&self.path) else { return };
-        let real = directory_of(&real).to_owned();
-        let named = fs::canonicalize(directory_of(&self.path)).ok();
-        if self.directory.is_none() && named.as_ref() == Some(&real) {
-            events.real = None;
-        } else if events.real.as_ref().is_none_or(|(present, _)| *present != real) {
-            events.real = open(server, &real).map(|events| (real, events));
-        }
-    }
-
-    async fn follow(mut self, mut events: Events, server: Arc<ServerContext>) {
-        while !self.delivery.is_abandoned() {
-            let moved = tokio::select! {
-                Some(event) = next(events.named.as_mut()) => self.is_moved(&event),
-                Some(_) = next(events.real.as_mut().map(|(_, events)| events)) => false,
-                else => return,
-            };
-            let mut moved = moved;
-            // What happened at once is one change.
-            while let Some(Ok(event)) = events.named.as_mut().map(UnboundedReceiver::try_recv) {
-                moved |= self.is_moved(&event);
+    async fn follow(mut self, mut following: Following, server: Arc<ServerContext>) {
+        while let Some(first) = following.events.recv().await {
+            if self.delivery.is_abandoned() {
+                return;
             }
-            while let Some(Ok(_)) = events.real.as_mut().map(|(_, events)| events.try_recv()) {}
-            self.watch_real(&mut events, &server);
+            let (mut moved, mut lost) = (self.is_moved(&first), first.about == About::Way);
+            // What happened at once is one change.
+            while let Ok(event) = following.events.try_recv() {
+                moved |= self.is_moved(&event);
+                lost |= event.about == About::Way;
+            }
+            if lost || following.places != WatchedPlaces::of(&self.path, self.directory.as_deref()) {
+                following = Following::begin(&self, &server);
+            }
             self.refresh(moved);
         }
     }
@@ -182,7 +176,9 @@ impl WatchedFile {
     /// Whether an event alone says that the file is to be read, as in Envoy: it was moved to its place, or, where a directory
     /// is watched, anything was moved there.
     fn is_moved(&self, event: &Event) -> bool {
-        event.moved && (self.directory.is_some() || Some(&*event.name) == self.path.file_name())
+        event.moved
+            && event.about == About::File
+            && (self.directory.is_some() || Some(&*event.name) == self.path.file_name())
     }
 
     /// Reads the file if it has changed, or if it shall be read anyway.
@@ -232,37 +228,6 @@ impl Fingerprint {
         let found = fs::metadata(path).ok()?;
         let modified = (found.mtime(), found.mtime_nsec());
         Some(Self { device: found.dev(), inode: found.ino(), size: found.size(), modified })
-    }
-}
-
-fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| *parent != OsStr::new("")).unwrap_or(Path::new("."))
-}
-
-/// A file that cannot be watched is read all the same.
-fn open(server: &ServerContext, directory: &Path) -> Option<UnboundedReceiver<Event>> {
-    let watcher = server.singletons.get::<DirectoryWatcher>().map_or_else(
-        || {
-            let watcher = DirectoryWatcher::start()?;
-            server.singletons.insert(Arc::clone(&watcher));
-            io::Result::Ok(watcher)
-        },
-        Ok,
-    );
-    match watcher.and_then(|watcher| watcher.watch(directory)) {
-        Ok(events) => Some(events),
-        Err(error) => {
-            tracing::error!(target: "config", "cannot watch the directory {}: {error}", directory.display());
-            None
-        }
-    }
-}
-
-/// The next event; never, where nothing is watched.
-async fn next(events: Option<&mut UnboundedReceiver<Event>>) -> Option<Event> {
-    match events {
-        Some(events) => events.recv().await,
-        None => std::future::pending().await,
     }
 }
 

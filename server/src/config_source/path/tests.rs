@@ -2,8 +2,10 @@
 
 use std::{
     fs,
+    io::Write as _,
     os::unix::fs::symlink,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -151,6 +153,83 @@ async fn a_watched_directory_says_when_to_read() {
     followed.last.becomes("b").await;
     followed.rename_to("signal/anything", "");
     followed.server.wait_for("x.update_success", 3).await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_directory_that_is_deleted_and_made_again_is_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let way = directory.path().join("a/b");
+    fs::create_dir_all(&way).unwrap();
+    symlink("a/b/l.yaml", directory.path().join("l.yaml")).unwrap();
+    fs::write(way.join("l.yaml"), listener("first")).unwrap();
+    let followed = Followed::new(directory, "a/b");
+    assert_eq!(followed.last.get(), "first");
+    for (number, gone) in ["a/b", "a"].iter().enumerate() {
+        fs::remove_dir_all(followed.path(gone)).unwrap();
+        // However fast it comes back, or however slowly.
+        if number == 1 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        fs::create_dir_all(&way).unwrap();
+        fs::write(way.join("l.yaml"), listener(&format!("again{number}"))).unwrap();
+        followed.last.becomes(&format!("again{number}")).await;
+        followed.rename_to("a/b/l.yaml", &listener(&format!("renamed{number}")));
+        followed.last.becomes(&format!("renamed{number}")).await;
+    }
+    assert_eq!(followed.server.stat("x.update_failure"), 0, "a file that is not there is waited for");
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_directory_that_another_takes_the_place_of_is_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    for version in ["one", "two"] {
+        fs::create_dir_all(directory.path().join(version).join("deep")).unwrap();
+        fs::write(directory.path().join(version).join("deep/l.yaml"), listener(version)).unwrap();
+    }
+    let [current, two] = ["current", "two"].map(|name| directory.path().join(name));
+    // By a link in the middle of the path, and by a rename far above the file.
+    symlink("one", &current).unwrap();
+    symlink("current/deep/l.yaml", directory.path().join("l.yaml")).unwrap();
+    let followed = Followed::new(directory, "");
+    assert_eq!(followed.last.get(), "one");
+    symlink("two", followed.path("link")).unwrap();
+    fs::rename(followed.path("link"), &current).unwrap();
+    followed.last.becomes("two").await;
+    fs::rename(&two, followed.path("away")).unwrap();
+    fs::rename(followed.path("one"), &two).unwrap();
+    followed.last.becomes("one").await;
+    fs::write(two.join("deep/l.yaml"), listener("edited")).unwrap();
+    followed.last.becomes("edited").await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_file_that_makes_no_sense_or_is_gone_leaves_the_last_good_one() {
+    let followed = Followed::new(with_file(&listener("a")), "");
+    let whole = listener("whole");
+    let (first, rest) = whole.split_at(whole.len() / 2);
+    // In two writes, and something else happens in between.
+    fs::write(followed.path("l.yaml"), first).unwrap();
+    followed.server.wait_for("x.update_failure", 1).await;
+    fs::OpenOptions::new()
+        .append(true)
+        .open(followed.path("l.yaml"))
+        .unwrap()
+        .write_all(rest.as_bytes())
+        .unwrap();
+    followed.last.becomes("whole").await;
+    fs::write(followed.path("l.yaml"), "").unwrap();
+    followed.server.wait_for("x.update_failure", 2).await;
+    assert_eq!(followed.server.stat("x.update_success"), 2, "nothing was delivered");
+    let attempts = followed.server.stat("x.update_attempt");
+    fs::remove_file(followed.path("l.yaml")).unwrap();
+    fs::write(followed.path("other"), "").unwrap();
+    followed.rename_to("l.yaml", &listener("back"));
+    followed.last.becomes("back").await;
+    assert_eq!(
+        followed.server.stat("x.update_attempt"),
+        attempts + 1,
+        "a file that is not there is not read"
+    );
 }
 
 #[tokio::test(flavor = "local")]
