@@ -172,6 +172,18 @@ impl Runtime {
         Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Replaces all layers but for what operators have set: a layer of theirs keeps its values.
+    pub fn replace_layers(&self, layers: Vec<Layer>) {
+        let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+        let mut layers = layers;
+        for layer in layers.iter_mut().filter(|layer| layer.admin) {
+            if let Some(present) = snapshot.layers.iter().find(|present| present.admin) {
+                layer.values.clone_from(&present.values);
+            }
+        }
+        *snapshot = Arc::new(RuntimeSnapshot { layers, compat: snapshot.compat });
+    }
+
     /// Replaces a layer, or adds it as the last one (the admin layer, for example).
     pub fn set_layer(&self, layer: Layer) {
         let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
@@ -305,6 +317,16 @@ mod tests {
         let runtime = Runtime::new(vec![base, layer("over", &[("a", Value::String("7".into()))])], false);
         let keys = runtime.snapshot();
         assert_eq!((keys.integer("a", 0), keys.boolean("b", false), keys.integer("c", 5)), (7, true, 5));
+    }
+
+    #[test]
+    fn layers_are_replaced_but_for_what_operators_have_set() {
+        let operators = Layer { admin: true, ..layer("admin", &[("b", Value::Number(2.0))]) };
+        let runtime = Runtime::new(vec![layer("base", &[("a", Value::Number(1.0))]), operators], false);
+        let admin = Layer { admin: true, ..layer("renamed", &[]) };
+        runtime.replace_layers(vec![layer("base", &[("c", Value::Number(3.0))]), admin]);
+        let keys = runtime.snapshot();
+        assert_eq!(["a", "b", "c"].map(|key| keys.integer(key, 0)), [0, 2, 3]);
     }
 
     #[test]

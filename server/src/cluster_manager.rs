@@ -5,6 +5,7 @@
 
 mod admin;
 mod managed;
+mod reload;
 
 use std::{
     cell::RefCell,
@@ -112,16 +113,32 @@ impl ClusterManager {
         version: Option<&str>,
         warnings: &RefCell<Vec<BuildError>>,
     ) -> Result<bool, BuildError> {
+        if version.is_none() && self.has(&config.name) {
+            let message = format!("cluster manager: duplicate cluster '{}'", config.name);
+            return Err(BuildError::at(path.field("name"), message));
+        }
+        self.change(config, path, node, version, warnings)
+    }
+
+    /// Does what [`add_or_update`](Self::add_or_update) says. The file may change what it has said before, and take over what
+    /// came from others.
+    fn change(
+        self: &Arc<Self>,
+        config: &Cluster,
+        path: &ConfigPath,
+        node: &Arc<Node>,
+        version: Option<&str>,
+        warnings: &RefCell<Vec<BuildError>>,
+    ) -> Result<bool, BuildError> {
         let _updating = self.updating.lock().unwrap_or_else(PoisonError::into_inner);
         let fingerprint = Fingerprint::new(node);
         let present = self.lock().newest(&config.name).map(Managed::summary);
         if let Some(present) = &present {
-            if version.is_none() {
-                let message = format!("cluster manager: duplicate cluster '{}'", config.name);
-                return Err(BuildError::at(path.field("name"), message));
-            }
-            if !present.added_via_api || present.fingerprint == fingerprint {
+            if !present.added_via_api && version.is_some() {
                 return Ok(false);
+            }
+            if present.fingerprint == fingerprint {
+                return Ok(present.added_via_api && version.is_none() && self.adopt(&config.name));
             }
             if present.fingerprint.differs_in_hosts_only(&fingerprint) && present.hosts_are_configured {
                 Environment::reassign(config, path, &present.cluster)?;
@@ -152,9 +169,14 @@ impl ClusterManager {
     /// Removes a cluster that was added by others than the configuration file. Connections to it live on. Returns whether
     /// there was one.
     pub fn remove(&self, name: &str) -> bool {
+        self.take_out(name, true)
+    }
+
+    /// Removes a cluster if it comes from the configuration file, or if it does not.
+    fn take_out(&self, name: &str, added_via_api: bool) -> bool {
         let _updating = self.updating.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
-        if !state.newest(name).is_some_and(|managed| managed.added_via_api) {
+        if state.newest(name).is_none_or(|managed| managed.added_via_api != added_via_api) {
             return false;
         }
         let active = state.active.remove(name);

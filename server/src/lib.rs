@@ -23,6 +23,7 @@ mod memory;
 mod runtime_layers;
 mod server;
 mod server_stats;
+mod service_manager;
 mod socket_option;
 mod stats_config;
 #[cfg(test)]
@@ -103,7 +104,7 @@ fn start(options: Options, logging: Arc<Logging>, extensions: ExtensionSet) -> E
         Ok(loaded) => loaded,
         Err(error) => return refuse(mode, &name, &explain(&error)),
     };
-    match Server::build(options, logging, loaded, extensions) {
+    match Server::build(options, logging, loaded, Arc::new(extensions)) {
         (None, report) => refuse(mode, &name, &report.to_string()),
         (Some(_), report) if mode == Mode::Validate => {
             warn(&report);

@@ -68,6 +68,11 @@ impl Lifecycle {
         }
     }
 
+    /// Whether it has begun to serve.
+    pub fn has_started(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) <= State::Draining as u8
+    }
+
     /// Moves on to a state.
     pub fn set_state(&self, state: State) {
         self.phase.store(state as u8, Ordering::Relaxed);

@@ -15,6 +15,7 @@
 mod change;
 mod config_dump;
 mod drain;
+mod reload;
 mod routes_dump;
 mod snapshot;
 mod state;
@@ -44,13 +45,13 @@ use underpass_core::{
 };
 
 pub(crate) use self::status::address_to_json;
+pub use self::{reload::HeldSockets, state::Which, status::ListenerStatus};
 use self::{
     snapshot::Snapshot,
     state::{FailedUpdate, Phase, State},
     stats::ListenerManagerStats,
     worker::WorkerListeners,
 };
-pub use self::{state::Which, status::ListenerStatus};
 pub use crate::listener::{Source, socket::BindError};
 use crate::{
     config::{listener, overload::OverloadManager},
@@ -161,6 +162,10 @@ impl ListenerManager {
     pub fn remove(&self, name: &str) -> bool {
         let mut state = self.lock();
         state.failed.remove(name);
+        let warming = state.warming.get(name).map(|warming| &warming.prepared.listener().origin.source);
+        if warming.is_some_and(|source| *source == Source::Static) {
+            return false;
+        }
         if state.warming.remove(name).is_some() {
             self.count_warming(&state);
             if state.get(name).is_none() {

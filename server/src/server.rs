@@ -1,6 +1,8 @@
 //! The process: built from a configuration, then served until it is told to stop.
 
 mod problems;
+mod reload;
+mod restart_only;
 mod signals;
 
 use std::{cell::RefCell, io, path::Path, process::ExitCode, rc::Rc, sync::Arc};
@@ -21,7 +23,7 @@ use underpass_core::{
     worker::Worker,
 };
 
-use self::{problems::Problems, signals::Signals};
+use self::{problems::Problems, reload::Reloads, signals::Signals};
 use crate::{
     access_log_files::AccessLogFiles,
     admin::{self, AdminRegistry, AdminServer, AdminSources},
@@ -38,6 +40,7 @@ use crate::{
     logging::Logging,
     runtime_layers,
     server_stats::ServerStats,
+    service_manager::ServiceManager,
     stats_config,
     worker_thread::{WorkerParts, Workers},
 };
@@ -59,6 +62,8 @@ pub struct Server {
     extensions: Arc<[Arc<dyn BootstrapExtension>]>,
     /// Subscriptions of the process.
     discoveries: RefCell<Vec<Arc<dyn ConfigWatcher>>>,
+    reloads: Reloads,
+    service_manager: ServiceManager,
 }
 
 /// Why a server that was built could not serve. The text is what Envoy says.
@@ -89,7 +94,7 @@ impl Server {
         options: Options,
         logging: Arc<Logging>,
         loaded: Loaded,
-        extensions: ExtensionSet,
+        extensions: Arc<ExtensionSet>,
     ) -> (Option<Self>, Report) {
         let Loaded { bootstrap, document, warnings: mut report } = loaded;
         // What is said later is about names that do not resolve, not about fields that are ignored.
@@ -111,7 +116,7 @@ impl Server {
         logging: Arc<Logging>,
         bootstrap: Bootstrap,
         document: &Document,
-        extensions: ExtensionSet,
+        extensions: Arc<ExtensionSet>,
         problems: &mut Problems<'_>,
     ) -> Option<Self> {
         let store_options = problems.collect(stats_config::store_options(&bootstrap, &options))?;
@@ -123,7 +128,7 @@ impl Server {
         let context = Arc::new(ServerContext {
             stats: root.clone(),
             runtime: Arc::new(runtime),
-            extensions: Arc::new(extensions),
+            extensions,
             node: node_info(&bootstrap, &options),
             options: ServerOptions {
                 concurrency: options.workers(),
@@ -164,6 +169,8 @@ impl Server {
             listeners,
             extensions: extensions.into(),
             discoveries: RefCell::default(),
+            reloads: Reloads::new(&root, document.clone()),
+            service_manager: ServiceManager::from_environment(),
         })
     }
 
@@ -198,6 +205,7 @@ impl Server {
         self.lifecycle.set_state(State::Live);
         self.stats.initialized(&self.lifecycle, &self.listeners);
         tracing::info!(target: "main", "all dependencies initialized; serving with {} workers", self.options.workers());
+        self.service_manager.ready("serving");
         let flush = tokio::task::spawn_local(flush_stats(
             self.store.clone(),
             self.bootstrap.stats_flush_interval_or_default(),
@@ -207,6 +215,7 @@ impl Server {
             () = self.lifecycle.stopped() => {}
         }
         tracing::info!(target: "main", "shutting down server instance");
+        self.service_manager.stopping("shutting down");
         flush.abort();
         workers.stop();
         Ok(())

@@ -28,6 +28,7 @@ pub struct Start<'a> {
     binary: &'a Path,
     config: String,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 /// Added to a configuration, so that the proxy can be asked.
@@ -46,7 +47,12 @@ impl<'a> Start<'a> {
     ///
     /// `DIR/` in the text stands for the proxy's directory, for log files and sockets.
     pub fn new(config: impl Into<Config>) -> Self {
-        Self { binary: binary::underpass(), config: config.into().0, arguments: Vec::new() }
+        Self {
+            binary: binary::underpass(),
+            config: config.into().0,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        }
     }
 
     /// Another binary.
@@ -62,17 +68,26 @@ impl<'a> Start<'a> {
         self
     }
 
+    /// A variable of its environment.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Starts it and waits until it is ready.
     #[track_caller]
     pub fn start(self) -> Proxy {
+        self.start_when(|_| {})
+    }
+
+    /// The same; `begun` is called when it answers at its admin interface, and is ready later.
+    #[track_caller]
+    pub fn start_when(self, begun: impl FnOnce(&Proxy)) -> Proxy {
         let directory = tempfile::tempdir().expect("a directory for the proxy");
-        let place = format!("{}/", directory.path().display());
-        let config = match self.config.strip_prefix('{') {
-            Some(fields) => format!("{{{ADMIN},{fields}"),
-            None => format!("{ADMIN}\n{}", self.config),
-        };
         let file = |name: &str| directory.path().join(name);
-        fs::write(file("config.yaml"), config.replace("DIR/", &place)).expect("the configuration is written");
+        fs::write(file("config.yaml"), with_admin(&self.config, &directory))
+            .expect("the configuration is written");
         let output = |name: &str| fs::File::create(file(name)).expect("a log file");
         let mut child = self
             .command(&directory)
@@ -82,20 +97,18 @@ impl<'a> Start<'a> {
             .stderr(output("stderr.log"))
             .spawn()
             .expect("the binary starts");
-        let mut alive = || {
-            let ended = child.try_wait().expect("the process can be asked");
-            let log = || fs::read_to_string(file("stderr.log")).unwrap_or_default();
-            assert!(ended.is_none(), "the proxy ended: {}", log());
-        };
+        let log = file("stderr.log");
         let admin = eventually_some("the proxy tells its admin address", || {
-            alive();
+            assert_runs(&mut child, &log);
             fs::read_to_string(file("admin-address")).ok()?.trim().parse().map(Admin::new).ok()
         });
+        let mut proxy = Proxy { child, admin, directory };
+        begun(&proxy);
         eventually("the proxy is ready", || {
-            alive();
+            assert_runs(&mut proxy.child, &log);
             admin.request("GET", "/ready").is_ok_and(|it| it.status == 200)
         });
-        Proxy { child, admin, directory }
+        proxy
     }
 
     /// Runs it to its end, which must come by itself. In what it says, the path of its directory is left out.
@@ -128,9 +141,24 @@ impl<'a> Start<'a> {
         if is_without_fusion() && !has_own {
             command.args(["--config-yaml", WITHOUT_FUSION]);
         }
-        command.stdin(Stdio::null());
+        command.stdin(Stdio::null()).envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
+}
+
+#[track_caller]
+fn assert_runs(child: &mut Child, log: &Path) {
+    let ended = child.try_wait().expect("the process can be asked");
+    assert!(ended.is_none(), "the proxy ended: {}", fs::read_to_string(log).unwrap_or_default());
+}
+
+/// A configuration as it is written to the proxy's file.
+fn with_admin(config: &str, directory: &TempDir) -> String {
+    let config = match config.strip_prefix('{') {
+        Some(fields) => format!("{{{ADMIN},{fields}"),
+        None => format!("{ADMIN}\n{config}"),
+    };
+    config.replace("DIR/", &format!("{}/", directory.path().display()))
 }
 
 /// Runs a command to its end; kills it if the end does not come within [`PATIENCE`].
@@ -213,6 +241,36 @@ impl Proxy {
     pub fn lines_now(&self, name: &str) -> Vec<String> {
         let text = fs::read_to_string(self.path(name)).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
+    }
+
+    /// Puts another configuration in the place of its own; it is read on HUP.
+    pub fn rewrite(&self, config: impl Into<Config>) {
+        let text = with_admin(&config.into().0, &self.directory);
+        fs::write(self.path("config.new"), text).expect("the configuration is written");
+        fs::rename(self.path("config.new"), self.path("config.yaml")).expect("it takes the other's place");
+    }
+
+    /// Has it read another configuration, and waits until that is taken over.
+    #[track_caller]
+    pub fn reload(&self, config: impl Into<Config>) {
+        let count = |name: &str| self.admin.stat(&format!("server.config_reload_{name}"));
+        let before = (count("success"), count("failure"));
+        self.rewrite(config);
+        self.signal("HUP");
+        eventually("the configuration is taken over", || {
+            assert_eq!(count("failure"), before.1, "it is refused");
+            count("success") == before.0 + 1
+        });
+    }
+
+    /// Has it read another configuration, and waits until that is refused. Returns what is said about it.
+    #[track_caller]
+    pub fn reload_in_vain(&self, config: impl Into<Config>) -> String {
+        let before = (self.admin.stat("server.config_reload_failure"), self.log().len());
+        self.rewrite(config);
+        self.signal("HUP");
+        self.admin.wait_stat("server.config_reload_failure", before.0 + 1);
+        self.log().split_off(before.1).replace(&format!("{}/", self.directory.path().display()), "")
     }
 
     /// What it wrote to standard error.

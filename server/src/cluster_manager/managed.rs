@@ -65,7 +65,15 @@ impl Managed {
     pub(super) fn renew(&mut self, node: &Arc<Node>, fingerprint: Fingerprint, version: Option<&str>) {
         self.node = Arc::clone(node);
         self.fingerprint = fingerprint;
+        self.added_via_api = version.is_some();
         version.unwrap_or_default().clone_into(&mut self.version_info);
+        self.last_updated = timestamp::now();
+    }
+
+    /// The configuration file has it now.
+    pub(super) fn adopt(&mut self) {
+        self.added_via_api = false;
+        self.version_info.clear();
         self.last_updated = timestamp::now();
     }
 

@@ -146,6 +146,11 @@ impl ListenSocket {
         self.configured == *at && self.settings == *settings
     }
 
+    /// Whether the kernel chose the port.
+    pub(crate) fn is_at_any_port(&self) -> bool {
+        self.configured.address.port() == Some(0)
+    }
+
     /// The socket of a worker.
     pub(crate) fn for_worker(&self, index: usize) -> &Arc<Socket> {
         &self.sockets[index % self.sockets.len()]

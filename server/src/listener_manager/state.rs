@@ -54,6 +54,8 @@ pub(super) struct State {
     pub(super) draining: Vec<Arc<Placement>>,
     /// No more listeners of these are added.
     pub(super) stopped: Option<Which>,
+    /// Sockets that a listener which is added or changed may take: see `reload`.
+    pub(super) spare: Vec<Arc<ListenSocket>>,
     /// Updates that failed, by name.
     pub(super) failed: BTreeMap<String, FailedUpdate>,
     last_number: u64,
@@ -135,6 +137,24 @@ impl State {
         }
     }
 
+    /// Lets others have the addresses of a listener that is about to change.
+    pub(super) fn release_addresses(&mut self, name: &str) {
+        if let Some(number) = self.by_name.get(name).copied() {
+            let placement = self.active.get(&number).cloned();
+            self.forget_addresses(placement.as_ref(), number);
+        }
+    }
+
+    /// Whether a socket belongs to a listener that serves or will.
+    pub(super) fn uses(&self, socket: &Arc<ListenSocket>) -> bool {
+        let active = self.active.values().flat_map(|placement| &placement.sockets);
+        let warming = self.warming.values().flat_map(|warming| match &warming.prepared {
+            Prepared::InPlace(_) => &[][..],
+            Prepared::Whole(_, sockets) => sockets,
+        });
+        active.chain(warming).any(|each| Arc::ptr_eq(each, socket))
+    }
+
     /// Replaces a placement, wherever it is, by what `change` makes of it.
     pub(super) fn replace(&mut self, tag: Tag, change: impl FnOnce(&Placement) -> Placement) {
         let all = self.active.values_mut().chain(&mut self.draining);
@@ -159,7 +179,7 @@ impl State {
 }
 
 /// The addresses that no other listener may have. Port 0 is another port each time it is bound.
-fn exclusive_addresses(base: &ListenerBase) -> impl Iterator<Item = Address> + use<> {
+pub(super) fn exclusive_addresses(base: &ListenerBase) -> impl Iterator<Item = Address> + use<> {
     let binds = base.kernel().is_none_or(|kernel| kernel.bind_to_port);
     base.addresses().into_iter().filter(move |address| address.port() != Some(0) || !binds)
 }

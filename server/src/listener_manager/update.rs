@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, sync::Arc};
 
-use underpass_core::{build_context::BuildError, init::InitManager};
+use underpass_core::{build_context::BuildError, config::ConfigPath, init::InitManager};
 
 use super::{
     BindError, Change, ListenerConfig, ListenerManager, Source,
@@ -131,7 +131,8 @@ impl ListenerManager {
                 let taken_over = sockets.clone();
                 match state.put(Arc::new(Placement::new(listener, sockets))) {
                     Some(replaced) => {
-                        self.retire(state, &replaced, &taken_over);
+                        let kept = [&*taken_over, &state.spare].concat();
+                        self.retire(state, &replaced, &kept);
                         Change::Updated
                     }
                     None => Change::Added,
@@ -172,16 +173,17 @@ impl ListenerManager {
             return Err(BuildError::at(config.path.clone(), duplicate_address(&base)));
         }
         if present.is_some_and(|present| reuse_port_differs(&present.listener.base, &base)) {
-            let message = format!("Listener {}: reuse port cannot be changed during an update", base.name);
-            return Err(BuildError::at(config.path.field("enable_reuse_port"), message));
+            return Err(reuse_port_cannot_change(&base, &config.path));
         }
         let previous = present.map_or(&[][..], |present| &present.sockets);
         let sockets = if state.phase == Phase::Loading {
             Vec::new()
         } else {
-            let opened = self.open(&base, previous);
+            let candidates = [previous, &state.spare].concat();
+            let opened = self.open(&base, &candidates);
             opened.map_err(|error| BuildError::at(config.path.field("address"), error.to_string()))?
         };
+        state.spare.retain(|spare| !sockets.iter().any(|socket| Arc::ptr_eq(socket, spare)));
         Ok(Prepared::Whole(Arc::new(Listener { base, chains, origin: origin(config) }), sockets))
     }
 
@@ -211,7 +213,7 @@ impl ListenerManager {
 }
 
 /// Whether a message changes nothing.
-fn is_ignored(
+pub(super) fn is_ignored(
     state: &State,
     config: &ListenerConfig<'_>,
     name: &str,
@@ -223,9 +225,16 @@ fn is_ignored(
         return true;
     }
     let hash = config.node.stable_hash();
+    // A listener of the bootstrap belongs to it, also while it warms; one of others becomes its own when the bootstrap has it.
+    let is_static = |source: &Source| *source == Source::Static;
+    let says_nothing_new = |origin: &Origin| {
+        let belongs_to_bootstrap = is_static(&origin.source) && !is_static(&config.source);
+        let becomes_its_own = !is_static(&origin.source) && is_static(&config.source);
+        belongs_to_bootstrap || (origin.node.stable_hash() == hash && !becomes_its_own)
+    };
     if let Some(warming) = state.warming.get(name) {
         // What says the same as the present version again replaces the one that warms.
-        return warming.prepared.listener().origin.node.stable_hash() == hash;
+        return says_nothing_new(&warming.prepared.listener().origin);
     }
     let Some(present) = present else { return false };
     let origin = &present.listener.origin;
@@ -233,8 +242,7 @@ fn is_ignored(
         warnings.borrow_mut().push(duplicate(config, name, origin));
         return true;
     }
-    let belongs_to_bootstrap = origin.source == Source::Static && config.source != Source::Static;
-    belongs_to_bootstrap || origin.node.stable_hash() == hash
+    says_nothing_new(origin)
 }
 
 fn origin(config: &ListenerConfig<'_>) -> Origin {
@@ -255,7 +263,7 @@ fn duplicate(config: &ListenerConfig<'_>, name: &str, first: &Origin) -> BuildEr
     BuildError::at(config.path.clone(), message)
 }
 
-fn duplicate_address(base: &ListenerBase) -> String {
+pub(super) fn duplicate_address(base: &ListenerBase) -> String {
     let addresses = base.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     format!(
         "error adding listener: '{}' has duplicate address '{addresses}' as existing listener, to check if the listener has \
@@ -264,7 +272,12 @@ fn duplicate_address(base: &ListenerBase) -> String {
     )
 }
 
-fn reuse_port_differs(old: &ListenerBase, new: &ListenerBase) -> bool {
+pub(super) fn reuse_port_cannot_change(base: &ListenerBase, path: &ConfigPath) -> BuildError {
+    let message = format!("Listener {}: reuse port cannot be changed during an update", base.name);
+    BuildError::at(path.field("enable_reuse_port"), message)
+}
+
+pub(super) fn reuse_port_differs(old: &ListenerBase, new: &ListenerBase) -> bool {
     old.kernel()
         .zip(new.kernel())
         .is_some_and(|(old, new)| old.settings.reuse_port != new.settings.reuse_port)

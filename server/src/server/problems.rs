@@ -29,7 +29,11 @@ impl Problems<'_> {
         self.report.error(path, Some(location), error.message);
     }
 
-    fn warnings(&mut self, warnings: Vec<BuildError>) {
+    pub(super) fn errors(&mut self, errors: Vec<BuildError>) {
+        errors.into_iter().for_each(|error| self.error(error));
+    }
+
+    pub(super) fn warnings(&mut self, warnings: Vec<BuildError>) {
         for warning in warnings {
             let path = warning.path.unwrap_or_default();
             let location = self.document.locate(&path);
@@ -93,16 +97,23 @@ impl Problems<'_> {
         server: &Arc<ServerContext>,
     ) -> Arc<ListenerManager> {
         let manager = ListenerManager::new(server, &bootstrap.overload_manager);
-        let path = ConfigPath::root().field("static_resources").field("listeners");
         let warnings = RefCell::default();
-        for (index, message) in bootstrap.static_resources.listeners.iter().enumerate() {
-            let path = path.index(index);
-            let node = self.document.find(&path);
-            let config = ListenerConfig { message, node, path, source: Source::Static };
+        for config in static_listeners(bootstrap, self.document) {
             let added = manager.add_or_update(&config, &warnings);
             self.collect(added);
         }
         self.warnings(warnings.take());
         manager
     }
+}
+
+/// The listeners of a configuration, and where they stand in it.
+pub(super) fn static_listeners<'b>(bootstrap: &'b Bootstrap, document: &Document) -> Vec<ListenerConfig<'b>> {
+    let path = ConfigPath::root().field("static_resources").field("listeners");
+    let listeners = bootstrap.static_resources.listeners.iter().enumerate();
+    let config = |(index, message)| {
+        let path = path.index(index);
+        ListenerConfig { message, node: document.find(&path), path, source: Source::Static }
+    };
+    listeners.map(config).collect()
 }

@@ -1,0 +1,491 @@
+//! HUP: the configuration file is read again while traffic flows.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall say so and end")]
+
+use std::{
+    fs,
+    io::{BufReader, Write as _},
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use serde_json::{Value, json};
+use underpass_tests::{
+    HttpOrigin, Origin, Proxy, Start, With,
+    client::{ask, connect, read},
+    config::{
+        address, bootstrap, cluster, hops, internal, internal_listener, listener, listener_at, pipe, port,
+        tcp_proxy,
+    },
+    eventually,
+    http_client::{get, read_reply},
+    http_config::{hcm, route},
+    origin::dead_port,
+    proxy::wait_refused,
+};
+
+const LISTENER: &str = "envoy.config.listener.v3.Listener";
+const CLUSTER: &str = "envoy.config.cluster.v3.Cluster";
+
+/// A listener in front of the cluster `up`.
+fn to_up(name: &str) -> Value {
+    listener(name, [tcp_proxy(name, "up")])
+}
+
+/// A configuration with these listeners and the cluster `up`.
+fn in_front_of(origin: &Origin, listeners: impl IntoIterator<Item = Value>) -> Value {
+    bootstrap(listeners, [cluster("up", [port(origin.port())])])
+}
+
+fn first_words(at: SocketAddr, count: usize) -> String {
+    let mut client = connect(at);
+    client.write_all(b"hello").unwrap();
+    read(&mut client, count)
+}
+
+/// An entry of `/config_dump` about a static listener.
+fn dumped(proxy: &Proxy, listener: &str) -> Value {
+    let dump = proxy.admin().json("/config_dump?resource=static_listeners");
+    let all = dump["configs"].as_array().cloned().unwrap_or_default();
+    all.into_iter().find(|it| it["listener"]["name"] == listener).unwrap_or_default()
+}
+
+fn bootstrap_dump(proxy: &Proxy) -> Value {
+    let dump = proxy.admin().json("/config_dump");
+    let sections = dump["configs"].as_array().cloned().unwrap_or_default();
+    let is_it = |it: &Value| it["@type"].as_str().is_some_and(|name| name.ends_with(".BootstrapConfigDump"));
+    sections.into_iter().find(is_it).unwrap_or_default()
+}
+
+#[test]
+fn what_differs_is_taken_over_and_the_rest_goes_on() {
+    let (echo, other) = (Origin::echo(), Origin::speak_first("other"));
+    let config = in_front_of(&echo, [to_up("stays"), to_up("changes"), to_up("goes")]);
+    let proxy = Start::new(config).arguments(["--drain-time-s", "1"]).start();
+    let [stays, changes, goes] = ["stays", "changes", "goes"].map(|name| proxy.listener(name));
+    let mut client = connect(stays);
+    assert_eq!(ask(&mut client, "before"), "before");
+    let unchanged = dumped(&proxy, "stays");
+    let bootstrap_before = bootstrap_dump(&proxy);
+
+    let next = bootstrap(
+        [to_up("stays"), listener("changes", [tcp_proxy("changes", "new")]), to_up("comes")],
+        [cluster("up", [port(echo.port())]), cluster("new", [port(other.port())])],
+    );
+    proxy.reload(next);
+    assert_eq!(first_words(changes, 5), "other", "in place: at the same port");
+    assert_eq!(first_words(proxy.listener("comes"), 5), "hello");
+    wait_refused(goes);
+    assert_eq!(ask(&mut client, "after"), "after");
+    assert_eq!(dumped(&proxy, "stays"), unchanged);
+    assert_ne!(dumped(&proxy, "changes")["last_updated"], unchanged["last_updated"]);
+    let bootstrap_now = bootstrap_dump(&proxy);
+    assert_ne!(bootstrap_now["last_updated"], bootstrap_before["last_updated"]);
+    assert!(bootstrap_now.to_string().contains("comes"), "the file as it is in use now");
+
+    let stats = proxy.admin().stats();
+    let expected = [
+        ("listener_manager.listener_added", 4),
+        ("listener_manager.listener_in_place_updated", 1),
+        ("listener_manager.listener_removed", 1),
+        ("cluster_manager.cluster_added", 2),
+        ("cluster_manager.cluster_modified", 0),
+        ("tcp.stays.downstream_cx_total", 1),
+        ("server.config_reload_success", 1),
+        ("server.config_reload_failure", 0),
+    ];
+    for (name, value) in expected {
+        assert_eq!(stats.get(name), Some(&value), "{name}");
+    }
+    assert!(stats["server.config_reload_time_ms"] > 1_600_000_000_000);
+    proxy.admin().wait_stat("listener_manager.total_listeners_draining", 0);
+}
+
+#[test]
+fn a_file_that_says_the_same_changes_nothing() {
+    let echo = Origin::echo();
+    let nameless = listener("", [tcp_proxy("nameless", "up")]);
+    let config = in_front_of(&echo, [to_up("entry"), nameless]);
+    let proxy = Proxy::start(config.clone());
+    let listeners = proxy.admin().get("/listeners");
+    let mut client = proxy.connect("entry");
+    assert_eq!(ask(&mut client, "one"), "one");
+    proxy.reload(config);
+    assert_eq!(ask(&mut client, "two"), "two");
+    assert_eq!(proxy.admin().get("/listeners"), listeners, "the one without a name, too");
+    let stats = proxy.admin().stats();
+    for (name, value) in [("added", 2), ("modified", 0), ("removed", 0)] {
+        assert_eq!(stats[&format!("listener_manager.listener_{name}")], value, "{name}");
+    }
+}
+
+#[test]
+fn a_file_with_errors_is_refused_whole_and_every_error_is_said() {
+    let echo = Origin::echo();
+    let good = in_front_of(&echo, [to_up("entry")]);
+    let proxy = Proxy::start(good.clone());
+    let at = proxy.listener("entry");
+    let said = proxy.reload_in_vain(
+        "node: {id: other}\nstatic_resources:\n  clusters:\n  - {name: new, type: STATICC}\n  listeners:\n  - {name: l, adress: x}\n",
+    );
+    // What cannot be read hides what would be found later.
+    for expected in [
+        "config.yaml:5:23: error: static_resources.clusters[0].type",
+        "config.yaml:7:15: error: static_resources.listeners[0].adress",
+    ] {
+        assert!(said.contains(expected), "{expected} in {said}");
+    }
+    let said =
+        proxy.reload_in_vain(good.clone().with(json!({ "node": { "id": "other" }, "static_resources": {
+            "clusters": [{ "name": "new", "type": "EDS" }],
+            "listeners": [to_up("entry"), { "name": "broken", "address": address("127.0.0.1", 0) }] } })));
+    let expected = [
+        "error: node: was not there at the start; it cannot change without a restart",
+        "error: static_resources.clusters[0].eds_cluster_config: cannot create an EDS cluster without an EDS config",
+        "error: static_resources.listeners[1]: error adding listener '127.0.0.1:0': no filter chains specified",
+    ];
+    for expected in expected {
+        assert!(said.contains(expected), "{expected} in {said}");
+    }
+    assert!(proxy.reload_in_vain("static_resources: [").contains("config.yaml:"));
+    assert!(proxy.reload_in_vain("").contains("admin") || proxy.log().contains("restart"), "{}", proxy.log());
+    fs::remove_file(proxy.path("config.yaml")).unwrap();
+    proxy.signal("HUP");
+    proxy.admin().wait_stat("server.config_reload_failure", 5);
+    assert_eq!(proxy.admin().stat("server.config_last_reload_successful"), 0);
+    assert_eq!(first_words(at, 5), "hello", "all is as it was");
+    assert_eq!(proxy.admin().stat("cluster_manager.cluster_added"), 1);
+    proxy.reload(good);
+    assert_eq!(proxy.admin().stat("server.config_last_reload_successful"), 1);
+}
+
+#[test]
+fn an_address_that_is_not_to_be_had_refuses_the_whole_file() {
+    let echo = Origin::echo();
+    let proxy = Proxy::start(in_front_of(&echo, [to_up("entry")]));
+    let blocked = TcpListener::bind("127.0.0.1:0").unwrap();
+    let blocked_port = blocked.local_addr().unwrap().port();
+    let two = [
+        listener_at("blocked", address("127.0.0.1", blocked_port), [tcp_proxy("blocked", "up")]),
+        to_up("free"),
+    ];
+    let said = proxy.reload_in_vain(in_front_of(&echo, [vec![to_up("entry")], two.to_vec()].concat()));
+    let expected = format!("cannot bind '127.0.0.1:{blocked_port}': Address already in use");
+    assert!(said.contains("static_resources.listeners[1].address") && said.contains(&expected), "{said}");
+    assert_eq!(proxy.admin().stat("listener_manager.listener_added"), 1);
+    assert!(proxy.addresses("free").is_empty());
+}
+
+#[test]
+fn a_renamed_listener_takes_over_the_address_and_two_can_swap_theirs() {
+    let (echo, other) = (Origin::echo(), Origin::speak_first("other"));
+    let clusters = || [cluster("up", [port(echo.port())]), cluster("other", [port(other.port())])];
+    let [first, second] = [dead_port(), dead_port()];
+    let at = |name: &str, port: u16, to: &str| {
+        listener_at(name, address("127.0.0.1", port), [tcp_proxy(name, to)])
+    };
+    let by_path = |name: &str, to: &str| listener_at(name, pipe("DIR/socket"), [tcp_proxy(name, to)]);
+    let proxy = Start::new(bootstrap(
+        [at("a", first, "up"), at("b", second, "other"), by_path("p", "up")],
+        clusters(),
+    ))
+    .arguments(["--drain-time-s", "1"])
+    .start();
+    let [first, second] = [first, second].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    assert_eq!((first_words(first, 5), first_words(second, 5)), ("hello".to_owned(), "other".to_owned()));
+    // The port of one becomes that of the other; the pipe, which only one can have, goes to one of a new name.
+    let swapped = [at("a", second.port(), "up"), at("b", first.port(), "other"), by_path("renamed", "up")];
+    proxy.reload(bootstrap(swapped, clusters()));
+    eventually("each serves at the other's port", || {
+        first_words(first, 5) == "other" && first_words(second, 5) == "hello"
+    });
+    let mut client = std::os::unix::net::UnixStream::connect(proxy.path("socket")).unwrap();
+    client.write_all(b"hello").unwrap();
+    let mut answer = [0; 5];
+    std::io::Read::read_exact(&mut client, &mut answer).unwrap();
+    assert_eq!(&answer, b"hello");
+}
+
+/// Sends requests without a pause until it is told to stop; counts them.
+struct Load {
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicUsize>,
+    clients: Vec<thread::JoinHandle<()>>,
+}
+
+impl Load {
+    /// One client with a connection for each request, and one that keeps its connection as long as it may.
+    fn on(at: SocketAddr) -> Self {
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let client = |keeps: bool| {
+            let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
+            thread::spawn(move || {
+                let mut connection = None;
+                while !stop.load(Ordering::Relaxed) {
+                    let status = if keeps { keep_alive(at, &mut connection) } else { get(at, "/").status };
+                    assert_eq!(status, 200);
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        };
+        Self { clients: vec![client(false), client(true)], stop, done }
+    }
+
+    /// Waits for some more requests.
+    fn go_on(&self) {
+        let before = self.done.load(Ordering::Relaxed);
+        eventually("requests are answered", || self.done.load(Ordering::Relaxed) > before + 4);
+    }
+
+    fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.clients.into_iter().for_each(|client| client.join().unwrap());
+    }
+}
+
+/// A request on the connection that there is, or on a new one.
+fn keep_alive(at: SocketAddr, connection: &mut Option<BufReader<std::net::TcpStream>>) -> u16 {
+    let stream = connection.get_or_insert_with(|| BufReader::new(connect(at)));
+    stream.get_mut().write_all(b"GET / HTTP/1.1\r\nhost: test.example\r\n\r\n").unwrap();
+    let reply = read_reply(stream);
+    if reply.header("connection").eq_ignore_ascii_case("close") {
+        *connection = None;
+    }
+    reply.status
+}
+
+#[test]
+fn no_request_through_three_hops_fails_while_every_part_changes() {
+    const RELOADS: usize = 16;
+    let origin = HttpOrigin::start();
+    let version = |number: usize| {
+        let odd = number % 2 == 1;
+        // In turns: another cluster at the end, another filter chain, another listener as a whole, another timeout.
+        let up = if odd { "up_odd" } else { "up_even" };
+        let next = |hop: usize| if hop == 3 { up.to_owned() } else { format!("to{}", hop + 1) };
+        let hop = |at: usize| {
+            let proxy = tcp_proxy(&format!("hop{at}"), &next(at))
+                .with(json!({ "max_connect_attempts": 1 + (number + at) % 3 }));
+            internal_listener(&format!("hop{at}"), [proxy])
+                .with(json!({ "per_connection_buffer_limit_bytes": 65_536 + (number / 3) * at }))
+        };
+        let entry = listener(
+            "entry",
+            [hcm("entry", [route("/", "to1")]).with(json!({ "server_name": format!("v{}", number / 2) }))],
+        );
+        let mut listeners = vec![entry, hop(1), hop(2), hop(3)];
+        listeners.push(internal_listener(&format!("more{number}"), [tcp_proxy("more", "to1")]));
+        let mut clusters: Vec<_> = (1..=3)
+            .map(|hop| cluster(&format!("to{hop}"), [internal(&format!("hop{hop}"))]))
+            .map(|cluster| cluster.with(json!({ "connect_timeout": format!("{}s", 5 + number / 4) })))
+            .collect();
+        clusters.push(cluster(up, [port(origin.port())]));
+        bootstrap(listeners, clusters)
+    };
+    let proxy = Start::new(version(0)).arguments(["--drain-time-s", "2"]).start();
+    let at = proxy.listener("entry");
+    let load = Load::on(at);
+    for number in 1..=RELOADS {
+        load.go_on();
+        proxy.reload(version(number));
+    }
+    load.go_on();
+    load.end();
+    proxy.admin().wait_stat("listener_manager.total_listeners_draining", 0);
+    proxy.admin().wait_stat("listener_manager.total_filter_chains_draining", 0);
+    eventually("what the file does not have any more is gone", || {
+        let clusters = proxy.admin().get("/clusters");
+        clusters.contains("up_even") && !clusters.contains("up_odd")
+    });
+    proxy.admin().wait_stat("listener_manager.total_listeners_active", 5);
+    assert_eq!(proxy.admin().stat("http.entry.downstream_rq_5xx"), 0);
+}
+
+#[test]
+fn hops_that_are_removed_let_their_connections_end_in_their_own_time() {
+    let echo = Origin::echo();
+    let proxy = Start::new(hops(3, echo.port())).arguments(["--drain-time-s", "60"]).start();
+    let mut client = proxy.connect("hop0");
+    assert_eq!(ask(&mut client, "one"), "one");
+    proxy.reload(in_front_of(&echo, [to_up("other")]));
+    assert_eq!(ask(&mut client, "two"), "two");
+    assert_eq!(proxy.admin().stat("listener_manager.total_listeners_draining"), 4);
+    assert!(proxy.admin().get("/clusters").contains("to_hop1"), "what drains may still need it");
+    assert_eq!(first_words(proxy.listener("other"), 5), "hello");
+}
+
+#[test]
+fn several_signals_in_a_row_end_with_the_last_file() {
+    let echo = Origin::echo();
+    let with = |name: &str| in_front_of(&echo, [to_up("entry"), to_up(name)]);
+    let proxy = Start::new(with("l0")).arguments(["--drain-time-s", "1"]).start();
+    let mut client = proxy.connect("entry");
+    for number in 1..=20 {
+        proxy.rewrite(with(&format!("l{number}")));
+        proxy.signal("HUP");
+    }
+    eventually("the last file is in use", || !proxy.addresses("l20").is_empty());
+    proxy.admin().wait_stat("listener_manager.total_listeners_active", 2);
+    proxy.admin().wait_stat("listener_manager.total_listeners_draining", 0);
+    assert_eq!(ask(&mut client, "still"), "still");
+    assert_eq!(proxy.admin().stat("server.config_reload_failure"), 0);
+}
+
+/// A cluster whose endpoints never come: its control plane accepts connections and is silent.
+fn warms_for_ever(name: &str) -> Value {
+    json!({ "name": name, "type": "EDS", "eds_cluster_config": { "eds_config": {
+        "resource_api_version": "V3", "initial_fetch_timeout": "0s",
+        "api_config_source": { "api_type": "GRPC", "transport_api_version": "V3",
+            "grpc_services": [{ "envoy_grpc": { "cluster_name": "plane" } }] } } } })
+}
+
+#[test]
+fn a_file_whose_clusters_have_no_hosts_yet_waits_and_the_next_one_takes_its_place() {
+    let (echo, plane) = (Origin::echo(), Origin::stalled());
+    let http2 = json!({ "typed_extension_protocol_options": { "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": { "http2_protocol_options": {} } } } });
+    let node = json!({ "node": { "id": "id", "cluster": "cluster" } });
+    let with = |listeners: Vec<Value>, more: Vec<Value>| {
+        let fixed =
+            [cluster("up", [port(echo.port())]), cluster("plane", [port(plane.port())]).with(http2.clone())];
+        bootstrap(listeners, fixed.into_iter().chain(more)).with(node.clone())
+    };
+    let pipe_listener = |name: &str| listener_at(name, pipe("DIR/socket"), [tcp_proxy(name, "up")]);
+    let proxy = Proxy::start(with(vec![to_up("entry")], vec![]));
+    let at = proxy.listener("entry");
+    proxy.rewrite(with(
+        vec![listener("entry", [tcp_proxy("entry", "slow")]), pipe_listener("p")],
+        vec![warms_for_ever("slow")],
+    ));
+    proxy.signal("HUP");
+    proxy.admin().wait_stat("cluster_manager.warming_clusters", 1);
+    assert_eq!(first_words(at, 5), "hello", "listeners change when the clusters that they need are there");
+    assert!(proxy.addresses("p").is_empty());
+    // One that is refused meanwhile changes nothing of that.
+    proxy.reload_in_vain("static_resources: [");
+    assert_eq!(proxy.admin().stat("cluster_manager.warming_clusters"), 1);
+    // The next one needs no such cluster; a socket that the first has opened is there for it.
+    proxy.reload(with(vec![to_up("entry"), pipe_listener("p")], vec![]));
+    proxy.admin().wait_stat("cluster_manager.warming_clusters", 0);
+    assert_eq!(first_words(at, 5), "hello");
+    assert!(std::os::unix::net::UnixStream::connect(proxy.path("socket")).is_ok());
+}
+
+#[test]
+fn a_signal_during_the_start_is_not_lost() {
+    let (echo, plane) = (Origin::echo(), Origin::stalled());
+    let files = tempfile::tempdir().unwrap();
+    let silent = files.path().join("lds.yaml");
+    fs::write(&silent, "resources: [").unwrap();
+    // The start waits for three seconds for endpoints that never come.
+    let mut slow = warms_for_ever("slow");
+    slow["eds_cluster_config"]["eds_config"]["initial_fetch_timeout"] = json!("3s");
+    let with = |name: &str| {
+        let clusters =
+            [cluster("up", [port(echo.port())]), cluster("plane", [port(plane.port())]), slow.clone()];
+        bootstrap([to_up(name)], clusters).with(json!({ "node": { "id": "id", "cluster": "c" } }))
+    };
+    let signal_when_listening = |proxy: &Proxy| {
+        assert_eq!(proxy.admin().stat("server.config_reload_success"), 0);
+        proxy.rewrite(with("second"));
+        proxy.signal("HUP");
+    };
+    let proxy = Start::new(with("first")).start_when(signal_when_listening);
+    eventually("the second file is in use", || !proxy.addresses("second").is_empty());
+    assert!(proxy.addresses("first").is_empty());
+}
+
+#[test]
+fn the_file_wins_over_what_others_have_added_under_the_same_name() {
+    let (echo, other) = (Origin::echo(), Origin::speak_first("other"));
+    let files = tempfile::tempdir().unwrap();
+    let publish = |file: &str, kind: &str, resources: &[Value]| {
+        let resources: Vec<_> = resources
+            .iter()
+            .map(|it| it.clone().with(json!({ "@type": format!("type.googleapis.com/{kind}") })))
+            .collect();
+        fs::write(files.path().join("new"), json!({ "resources": resources }).to_string()).unwrap();
+        fs::rename(files.path().join("new"), files.path().join(file)).unwrap();
+    };
+    let source = |file: &str| json!({ "path_config_source": { "path": files.path().join(file) } });
+    let dynamic = json!({ "node": { "id": "id", "cluster": "cluster" },
+        "dynamic_resources": { "lds_config": source("lds.yaml"), "cds_config": source("cds.yaml") } });
+    publish("cds.yaml", CLUSTER, &[cluster("shared", [port(other.port())])]);
+    publish("lds.yaml", LISTENER, &[listener("shared", [tcp_proxy("shared", "shared")]), to_up("theirs")]);
+    let up = || cluster("up", [port(echo.port())]);
+    let proxy =
+        Start::new(bootstrap([], [up()]).with(dynamic.clone())).arguments(["--drain-time-s", "1"]).start();
+    let at = proxy.listener("shared");
+    assert_eq!(first_words(at, 5), "other");
+    let mut theirs = proxy.connect("theirs");
+
+    let mine = [listener("shared", [tcp_proxy("shared", "shared")])];
+    proxy.reload(bootstrap(mine, [up(), cluster("shared", [port(echo.port())])]).with(dynamic.clone()));
+    assert_eq!(proxy.listener("shared"), at, "the listener says the same as before, so it stays");
+    assert_eq!(first_words(at, 5), "hello");
+    assert_eq!(dumped(&proxy, "shared")["listener"]["name"], "shared");
+    publish("lds.yaml", LISTENER, &[listener("shared", [tcp_proxy("shared", "nowhere")]), to_up("theirs")]);
+    publish("cds.yaml", CLUSTER, &[cluster("shared", [port(1)])]);
+    proxy.admin().wait_stat("listener_manager.lds.update_success", 2);
+    proxy.admin().wait_stat("cluster_manager.cds.update_success", 2);
+    assert_eq!(first_words(at, 5), "hello", "as at a start: what the file has is not changed by others");
+    assert!(proxy.admin().get("/clusters").contains("shared::added_via_api::false"));
+
+    // What the file gives up goes; others add it again with their next update.
+    proxy.reload(bootstrap([], [up()]).with(dynamic));
+    wait_refused(at);
+    assert_eq!(ask(&mut theirs, "theirs"), "theirs", "what others have added stays");
+    publish("lds.yaml", LISTENER, &[to_up("shared"), to_up("theirs")]);
+    eventually("it is there again", || !proxy.addresses("shared").is_empty());
+}
+
+#[test]
+fn runtime_layers_are_taken_over_and_what_operators_have_set_stays() {
+    let layers = |value: u64| {
+        json!({ "layered_runtime": { "layers": [
+            { "name": "static", "static_layer": { "some": { "key": value }, "other": value } },
+            { "name": "admin", "admin_layer": {} }] } })
+    };
+    let proxy = Proxy::start(bootstrap([], []).with(layers(1)));
+    proxy.admin().post("/runtime_modify?other=7");
+    proxy.reload(bootstrap([], []).with(layers(2)));
+    let runtime = proxy.admin().json("/runtime");
+    assert_eq!(runtime["entries"]["some.key"]["final_value"], "2");
+    assert_eq!(runtime["entries"]["other"]["final_value"], "7");
+}
+
+#[test]
+fn a_process_that_ends_reads_nothing_any_more() {
+    let echo = Origin::echo();
+    let drains = json!({ "layered_runtime": { "layers": [
+        { "name": "static", "static_layer": { "underpass.features.drain_on_term": true } }] } });
+    let config = in_front_of(&echo, [to_up("entry")]).with(drains);
+    let mut proxy = Start::new(config).arguments(["--drain-time-s", "60"]).start();
+    let (at, mut client) = (proxy.listener("entry"), proxy.connect("entry"));
+    assert_eq!(ask(&mut client, "open"), "open");
+    proxy.signal("TERM");
+    wait_refused(at);
+    proxy.signal("HUP");
+    eventually("it says so", || proxy.log().contains("the process is ending, so nothing is read again"));
+    assert_eq!(ask(&mut client, "still"), "still");
+    assert_eq!(proxy.admin().stat("server.config_reload_failure"), 0);
+    drop(client);
+    assert_eq!(proxy.wait().code(), Some(0));
+}
+
+#[test]
+fn listeners_that_were_stopped_keep_the_file_from_being_read() {
+    let echo = Origin::echo();
+    let config = in_front_of(&echo, [to_up("entry")]);
+    let proxy = Proxy::start(config.clone());
+    let at = proxy.listener("entry");
+    proxy.admin().post("/drain_listeners");
+    wait_refused(at);
+    let said = proxy.reload_in_vain(config);
+    assert!(said.contains("listeners were stopped (/drain_listeners)"), "{said}");
+}
