@@ -45,6 +45,9 @@ pub trait ClusterManager {
     fn changed<'a>(&'a self, name: &'a str) -> BoxFuture<'a, ()>;
 }
 
+/// Whether the process has a cluster of a name, be it in use or not. The engine leaves it in the process's singletons.
+pub struct KnownClusters(pub Box<dyn Fn(&str) -> bool + Send + Sync>);
+
 /// One version of a cluster, on one worker.
 pub trait Cluster {
     /// What all workers share of it.

@@ -212,6 +212,11 @@ pub fn check(
 pub fn subscribe(request: SubscriptionRequest<'_>, server: &Arc<ServerContext>) -> Box<dyn Subscription> {
     let SubscriptionRequest { source, type_name, names, stats, watcher } = request;
     let delivery = Delivery::new(type_name, names, stats, watcher);
+    if server.options.validate && source.kind() != Some(SourceKind::Path) {
+        // Files are read when a configuration is checked; nobody is asked.
+        delivery.without_answer(FetchFailure::Unavailable);
+        return Box::new(Nothing);
+    }
     let Some(factory) = source.kind().and_then(|kind| factory(kind).ok().flatten()) else {
         delivery.fail("there is no such source");
         return Box::new(Nothing);

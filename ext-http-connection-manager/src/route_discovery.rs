@@ -15,6 +15,7 @@ use std::{
 use arc_swap::ArcSwap;
 use underpass_core::{
     build_context::{BuildContext, BuildError},
+    cluster::KnownClusters,
     config::{ConfigPath, ConfigSource},
     config_subscription::{
         self, AcceptedPlace, AcceptedResources, ConfigResource, ConfigUpdate, ConfigWatcher, FetchFailure,
@@ -164,6 +165,7 @@ impl DiscoveredRoutes {
             &self.server.extensions,
         );
         let config = read.map_err(|report| report.to_string())?;
+        self.check_clusters(&config, resource)?;
         let warnings = RefCell::default();
         let mut context = BuildContext::new(&self.server, &self.scope, resource.path.clone(), &warnings);
         context.listener = self.listener.as_ref();
@@ -176,6 +178,20 @@ impl DiscoveredRoutes {
         let place = AcceptedPlace::new(&all, ROUTE_CONFIGURATION, resource);
         self.lock().accepted = Some((hash, place));
         Ok(())
+    }
+
+    /// Routes that come from a source may name clusters that come later, unless they say otherwise; those that stand in a connection
+    /// manager may not. Both as in Envoy (`validate_clusters`).
+    fn check_clusters(&self, config: &RouteConfiguration, resource: &ConfigResource) -> Result<(), String> {
+        let known = self.server.singletons.get::<KnownClusters>();
+        let Some(known) = known.filter(|_| config.validate_clusters == Some(true)) else { return Ok(()) };
+        let references = config.cluster_references("").into_iter();
+        let unmet: Vec<_> = references
+            .filter(|reference| !known.0(&reference.cluster))
+            .filter_map(|reference| Some((reference.refusal?, reference.field)))
+            .map(|(refusal, field)| resource.explain(&BuildError::at(resource.path.below(&field), refusal)))
+            .collect();
+        if unmet.is_empty() { Ok(()) } else { Err(unmet.join("\n")) }
     }
 
     /// Nobody has to wait any more.

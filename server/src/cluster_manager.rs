@@ -309,6 +309,10 @@ impl ClusterManager {
 
     fn run_discovery(self: &Arc<Self>, runtime: &Handle, managed: &mut Managed, target: Option<InitTarget>) {
         let Some(discovery) = &managed.discovery else { return };
+        // Names are not looked up when a configuration is checked; files are read.
+        if self.server.options.validate && managed.cluster.eds_service_name.is_none() {
+            return;
+        }
         let (manager, cluster) = (Arc::downgrade(self), Arc::downgrade(&managed.cluster));
         let first = FirstAnswer::new(move || {
             settle(&manager, &cluster);

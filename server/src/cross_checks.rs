@@ -218,22 +218,10 @@ fn cluster_references<'a>(listener: &'a Listener, path: &ConfigPath) -> Vec<Refe
                 source,
                 target: reference.cluster,
                 refusal: reference.refusal,
-                path: reference
-                    .field
-                    .split('.')
-                    .fold(filter.typed_config.path().clone(), |path, part| step(&path, part)),
+                path: filter.typed_config.path().below(&reference.field),
             })
         })
         .collect()
-}
-
-/// One part of `weighted_clusters.clusters[0].name`.
-fn step(path: &ConfigPath, part: &str) -> ConfigPath {
-    let Some((name, index)) = part.strip_suffix(']').and_then(|part| part.split_once('[')) else {
-        return path.field(part);
-    };
-    let path = path.field(name);
-    index.parse().map_or_else(|_| path.key(index), |index| path.index(index))
 }
 
 fn listener_references<'a>(cluster: &'a Cluster, path: &ConfigPath) -> Vec<Reference<'a>> {

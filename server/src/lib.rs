@@ -106,8 +106,11 @@ fn start(options: Options, logging: Arc<Logging>, extensions: ExtensionSet) -> E
     };
     match Server::build(options, logging, loaded, Arc::new(extensions)) {
         (None, report) => refuse(mode, &name, &report.to_string()),
-        (Some(_), report) if mode == Mode::Validate => {
+        (Some(server), report) if mode == Mode::Validate => {
             warn(&report);
+            if let Err(error) = server.check_sources() {
+                return refuse(mode, &name, &error.to_string());
+            }
             say(&format!("configuration '{name}' OK\n"));
             ExitCode::SUCCESS
         }

@@ -174,12 +174,17 @@ impl Server {
         })
     }
 
+    /// Reads the files that are watched, and those that they name in turn, as a start does, but serves nothing: what is wrong with
+    /// them is logged. As in Envoy it is no reason to refuse the configuration, since the process would start without what is wrong.
+    pub fn check_sources(&self) -> Result<(), ServeError> {
+        let runtime = main_thread_runtime()?;
+        LocalSet::new().block_on(&runtime, self.initialize());
+        Ok(())
+    }
+
     /// Serves until a signal or `/quitquitquit` ends it.
     pub fn serve(self) -> Result<ExitCode, ServeError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| ServeError::System { what: "cannot start the main thread", error })?;
+        let runtime = main_thread_runtime()?;
         let outcome = LocalSet::new().block_on(&runtime, self.run());
         self.access_logs.flush_all();
         tracing::info!(target: "main", "exiting");
@@ -299,6 +304,11 @@ impl Server {
         tokio::task::spawn_local(server.serve(Arc::clone(&self.admin)));
         Ok(())
     }
+}
+
+fn main_thread_runtime() -> Result<tokio::runtime::Runtime, ServeError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| ServeError::System { what: "cannot start the main thread", error })
 }
 
 /// Where the admin interface shall listen.

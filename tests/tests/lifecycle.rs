@@ -1,10 +1,17 @@
 //! How a proxy starts and ends: signals, drain on TERM, log files that are moved away.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixDatagram},
+    },
+    time::Duration,
+};
 
 use serde_json::json;
 use underpass_tests::{
-    Chain, Origin, Proxy, Start, With,
+    Chain, Origin, PATIENCE, Proxy, Start, With,
     client::{End, ask, read_all},
     config::{bootstrap, listener, tcp_proxy},
     eventually,
@@ -154,4 +161,36 @@ fn proxy_without_listeners_serves_its_admin_interface() {
     let proxy = Proxy::start(bootstrap([], []).with(json!({})));
     assert_eq!(proxy.admin().get("/listeners"), "");
     assert_eq!(proxy.admin().get("/clusters"), "");
+}
+
+#[test]
+fn the_service_manager_hears_of_start_reload_and_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify").display().to_string();
+    let name = format!("underpass-tests-{}", std::process::id());
+    let nowhere = SocketAddr::from_abstract_name(&name).unwrap();
+    for (listening, place) in [
+        (UnixDatagram::bind(&path).unwrap(), path.clone()),
+        (UnixDatagram::bind_addr(&nowhere).unwrap(), format!("@{name}")),
+    ] {
+        listening.set_read_timeout(Some(PATIENCE)).unwrap();
+        let told = || {
+            let mut buffer = [0; 1024];
+            let length = listening.recv(&mut buffer).unwrap();
+            String::from_utf8_lossy(&buffer[..length]).into_owned()
+        };
+        let config = bootstrap([listener("outer", [tcp_proxy("outer", "nowhere")])], []);
+        let mut proxy = Start::new(config.clone()).environment("NOTIFY_SOCKET", &place).start();
+        assert_eq!(told(), "READY=1\nSTATUS=serving");
+        proxy.reload(config);
+        let reloading = told();
+        assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
+        assert_eq!(told(), "READY=1\nSTATUS=serving; the configuration was taken over");
+        proxy.reload_in_vain("static_resources: [");
+        assert!(told().starts_with("RELOADING=1\n"));
+        let refused = "READY=1\nSTATUS=serving; the configuration that was read last is refused, see the log";
+        assert_eq!(told(), refused);
+        assert_eq!(proxy.stop().0.code(), Some(0));
+        assert_eq!(told(), "STOPPING=1\nSTATUS=shutting down");
+    }
 }

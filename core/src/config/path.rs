@@ -50,6 +50,18 @@ impl ConfigPath {
         self.join(Segment::Key(key.into()))
     }
 
+    /// The path to which a text such as `weighted_clusters.clusters[0].name` leads from here; an empty text leads nowhere else.
+    #[must_use]
+    pub fn below(&self, text: &str) -> Self {
+        text.split('.').filter(|part| !part.is_empty()).fold(self.clone(), |path, part| {
+            let Some((name, index)) = part.strip_suffix(']').and_then(|part| part.split_once('[')) else {
+                return path.field(part);
+            };
+            let path = path.field(name);
+            index.parse().map_or_else(|_| path.key(index), |index| path.index(index))
+        })
+    }
+
     /// The path one step further.
     #[must_use]
     pub fn join(&self, segment: Segment) -> Self {
@@ -112,6 +124,8 @@ mod tests {
             listener.field("filter_metadata").key("a.b").to_string(),
             r#"static_resources.listeners[0].filter_metadata["a.b"]"#
         );
+        assert_eq!(listener.below("filters[1].name").to_string(), format!("{listener}.filters[1].name"));
+        assert_eq!(listener.below(""), listener);
         assert_eq!(ConfigPath::root().index(1).field("x").to_string(), "[1].x");
         assert_eq!(ConfigPath::root().to_string(), "");
         assert_eq!(listener, ConfigPath::root().field("static_resources").field("listeners").index(0));

@@ -98,7 +98,7 @@ impl Delivery {
         self.0.stats.update_failure.inc();
     }
 
-    fn without_answer(&self, why: FetchFailure) {
+    pub(super) fn without_answer(&self, why: FetchFailure) {
         if let Some(watcher) = self.0.watcher.upgrade() {
             watcher.failed(why);
         }

@@ -5,6 +5,7 @@ use std::{cell::RefCell, sync::Arc};
 use underpass_core::{
     bootstrap_extension::{BootstrapExtension, BootstrapExtensionConfig},
     build_context::{BuildContext, BuildError},
+    cluster::KnownClusters,
     config::{ConfigPath, Document, Report},
     config_subscription,
     server::ServerContext,
@@ -76,6 +77,9 @@ impl Problems<'_> {
             self.collect(added);
         }
         self.warnings(warnings.take());
+        let known = Arc::downgrade(&manager);
+        let has = move |name: &str| known.upgrade().is_some_and(|manager| manager.has(name));
+        server.singletons.insert(Arc::new(KnownClusters(Box::new(has))));
         manager.add_to_admin();
         Some(manager)
     }
