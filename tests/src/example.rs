@@ -62,6 +62,27 @@ pub fn tunnelling() -> Vec<(String, String)> {
     yaml.map(text).collect()
 }
 
+/// The files of `examples/configs/dynamic` in a directory of their own, each with some texts replaced; they name each other.
+pub fn dynamic(replaced: &[(&str, &str)]) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().expect("a directory for the copy");
+    let entries = fs::read_dir(directory().join("dynamic")).expect("the folder is there");
+    for entry in entries {
+        let path = entry.expect("the folder can be read").path();
+        let text = fs::read_to_string(&path).expect("the example is there");
+        let text = replaced.iter().fold(text, |text, (from, to)| text.replace(from, to));
+        // They are named as seen from their directory, where the test is not.
+        let text = text.replace("{ path: ", &format!("{{ path: {}/", copy.path().display()));
+        fs::write(copy.path().join(path.file_name().unwrap_or_default()), text).expect("the copy is written");
+    }
+    copy
+}
+
+/// A file of `examples/fleet`.
+pub fn fleet(file: &str) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/fleet");
+    fs::read_to_string(PathBuf::from(path).join(file)).expect("the example is there")
+}
+
 /// The names of the files that are there.
 pub fn files() -> BTreeSet<String> {
     let entries = fs::read_dir(directory()).expect("the folder is there");

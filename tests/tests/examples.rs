@@ -1,13 +1,17 @@
 //! Every configuration of `examples/configs` is started and carries traffic.
 
-use std::collections::BTreeSet;
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall say so and end")]
+
+use std::{collections::BTreeSet, fs};
 
 use serde_json::{Value, json};
 use underpass_tests::{
-    Origin, Proxy, Start,
+    HttpOrigin, Origin, Proxy, Start,
     client::ask,
+    eventually,
     example::{self, Example},
     http_client,
+    origin::dead_port,
 };
 
 #[test]
@@ -124,4 +128,98 @@ fn metadata_and_filter_state_reach_the_inner_log() {
         "received": 5,
     });
     assert_eq!(logged, expected);
+}
+
+/// A configuration of an example without its `admin`: the test brings its own.
+fn without_admin(text: &str) -> String {
+    let is_top = |line: &str| line.starts_with(|first: char| first.is_ascii_lowercase());
+    let mut inside = false;
+    let kept = text.lines().filter(|line| {
+        if is_top(line) {
+            inside = line.starts_with("admin:");
+        }
+        !inside
+    });
+    kept.fold(String::new(), |text, line| text + line + "\n")
+}
+
+#[test]
+fn files_of_the_dynamic_example_are_followed() {
+    let origin = HttpOrigin::start();
+    let port = origin.port().to_string();
+    let files = example::dynamic(&[("port_value: 10000", "port_value: 0"), ("10001", &port)]);
+    let read = |name: &str| fs::read_to_string(files.path().join(name)).unwrap();
+    let proxy = Proxy::start(without_admin(&read("bootstrap.yaml")));
+    let at = proxy.listener("entry");
+    let reply = http_client::get(at, "/");
+    assert_eq!((reply.status, reply.header("x-routes")), (200, "first"));
+    let changed = read("routes.yaml").replace("value: first", "value: second");
+    fs::write(files.path().join("new"), changed).unwrap();
+    fs::rename(files.path().join("new"), files.path().join("routes.yaml")).unwrap();
+    eventually("the new routes are used", || http_client::get(at, "/").header("x-routes") == "second");
+}
+
+/// The files in the manifests, by name.
+fn config_map_files() -> Vec<(String, String)> {
+    let text = example::fleet("kubernetes.yaml");
+    let mut files: Vec<(String, String)> = Vec::new();
+    let mut inside = false;
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("  ").and_then(|line| line.strip_suffix(": |")) {
+            files.push((name.to_owned(), String::new()));
+            inside = true;
+        } else if inside && (line.starts_with("    ") || line.is_empty()) {
+            let (_, file) = files.last_mut().unwrap();
+            *file += line.get(4..).unwrap_or_default();
+            *file += "\n";
+        } else {
+            inside = false;
+        }
+    }
+    files
+}
+
+#[test]
+fn what_is_in_the_manifests_starts_and_serves() {
+    let origin = Origin::echo();
+    let files = config_map_files();
+    let names: Vec<_> = files.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["bootstrap.yaml", "listeners.yaml"]);
+    let mounted = tempfile::tempdir().unwrap();
+    let place = mounted.path().display().to_string();
+    fs::write(
+        mounted.path().join("listeners.yaml"),
+        files[1].1.replace("0.0.0.0, port_value: 10000", "127.0.0.1, port_value: 0"),
+    )
+    .unwrap();
+    // Nobody is the control plane here: the start waits for it no longer than it is told to.
+    let bootstrap = without_admin(&files[0].1)
+        .replace("/etc/underpass/listeners", &place)
+        .replace("initial_fetch_timeout: 15s", "initial_fetch_timeout: 0.2s")
+        .replace(
+            "control-plane.mesh.svc.cluster.local, port_value: 18000",
+            &format!("127.0.0.1, port_value: {}", dead_port()),
+        )
+        .replace("type: STRICT_DNS", "type: STATIC");
+    let service = format!(
+        "  - {{name: service, load_assignment: {{cluster_name: service, endpoints: [{{lb_endpoints: [{{endpoint: {{address: \
+         {{socket_address: {{address: 127.0.0.1, port_value: {}}}}}}}}}]}}]}}}}\n",
+        origin.port()
+    );
+    let proxy = Proxy::start(bootstrap + &service);
+    assert_eq!(ask(&mut proxy.connect("entry"), "hello"), "hello");
+    let next = files[1]
+        .1
+        .replace("0.0.0.0, port_value: 10000", "127.0.0.1, port_value: 0")
+        .replace("name: entry", "name: next");
+    fs::write(mounted.path().join("new"), next).unwrap();
+    fs::rename(mounted.path().join("new"), mounted.path().join("listeners.yaml")).unwrap();
+    eventually("the mounted file is followed", || !proxy.addresses("next").is_empty());
+}
+
+#[test]
+fn the_bootstrap_of_a_machine_validates() {
+    let output = Start::new(example::fleet("bootstrap.yaml")).arguments(["--mode", "validate"]).run();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
 }
