@@ -335,25 +335,37 @@ fn several_signals_in_a_row_end_with_the_last_file() {
     assert_eq!(proxy.admin().stat("server.config_reload_failure"), 0);
 }
 
-/// A cluster whose endpoints never come: its control plane accepts connections and is silent.
-fn warms_for_ever(name: &str) -> Value {
-    json!({ "name": name, "type": "EDS", "eds_cluster_config": { "eds_config": {
-        "resource_api_version": "V3", "initial_fetch_timeout": "0s",
+/// A source that never answers: its control plane, the cluster `plane`, accepts connections and is silent.
+fn silent_source() -> Value {
+    json!({ "resource_api_version": "V3", "initial_fetch_timeout": "0s",
         "api_config_source": { "api_type": "GRPC", "transport_api_version": "V3",
-            "grpc_services": [{ "envoy_grpc": { "cluster_name": "plane" } }] } } } })
+            "grpc_services": [{ "envoy_grpc": { "cluster_name": "plane" } }] } })
+}
+
+/// The cluster of that control plane.
+fn silent_plane(plane: &Origin) -> Value {
+    cluster("plane", [port(plane.port())]).with(json!({ "typed_extension_protocol_options": {
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": { "http2_protocol_options": {} } } } }))
+}
+
+/// Without it nobody is subscribed to.
+fn node() -> Value {
+    json!({ "node": { "id": "id", "cluster": "cluster" } })
+}
+
+/// A cluster whose endpoints never come.
+fn warms_for_ever(name: &str) -> Value {
+    json!({ "name": name, "type": "EDS", "eds_cluster_config": { "eds_config": silent_source() } })
 }
 
 #[test]
 fn a_file_whose_clusters_have_no_hosts_yet_waits_and_the_next_one_takes_its_place() {
     let (echo, plane) = (Origin::echo(), Origin::stalled());
-    let http2 = json!({ "typed_extension_protocol_options": { "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": { "http2_protocol_options": {} } } } });
-    let node = json!({ "node": { "id": "id", "cluster": "cluster" } });
     let with = |listeners: Vec<Value>, more: Vec<Value>| {
-        let fixed =
-            [cluster("up", [port(echo.port())]), cluster("plane", [port(plane.port())]).with(http2.clone())];
-        bootstrap(listeners, fixed.into_iter().chain(more)).with(node.clone())
+        let fixed = [cluster("up", [port(echo.port())]), silent_plane(&plane)];
+        bootstrap(listeners, fixed.into_iter().chain(more)).with(node())
     };
     let pipe_listener = |name: &str| listener_at(name, pipe("DIR/socket"), [tcp_proxy(name, "up")]);
     let proxy = Proxy::start(with(vec![to_up("entry")], vec![]));
@@ -377,11 +389,80 @@ fn a_file_whose_clusters_have_no_hosts_yet_waits_and_the_next_one_takes_its_plac
 }
 
 #[test]
+fn a_listener_that_waits_for_its_routes_leaves_the_one_before_in_its_place() {
+    let (echo, plane) = (Origin::echo(), Origin::stalled());
+    let with = |listeners: Vec<Value>| {
+        let clusters = [cluster("up", [port(echo.port())]), silent_plane(&plane)];
+        bootstrap(listeners, clusters).with(node())
+    };
+    let mut waits = hcm("h", []);
+    let fields = waits["typed_config"].as_object_mut().unwrap();
+    fields.remove("route_config");
+    fields.insert("rds".to_owned(), json!({ "route_config_name": "r", "config_source": silent_source() }));
+    let proxy = Proxy::start(with(vec![to_up("entry")]));
+    let mut client = proxy.connect("entry");
+    assert_eq!(ask(&mut client, "open"), "open");
+    let descriptors = proxy.descriptors();
+    proxy.reload(with(vec![listener("entry", [waits.clone()]), listener("comes", [waits])]));
+    proxy.admin().wait_stat("listener_manager.total_listeners_warming", 2);
+    assert_eq!(first_words(proxy.listener("entry"), 5), "hello", "it serves as before");
+    // Back to what it was: nothing waits any more.
+    proxy.reload(with(vec![to_up("entry")]));
+    assert_eq!(proxy.admin().stat("listener_manager.total_listeners_warming"), 0);
+    assert_eq!(ask(&mut client, "still"), "still");
+    // The client's two are gone; those of an access log and of the control plane stay.
+    drop(client);
+    eventually("no socket is left of it", || proxy.descriptors() <= descriptors);
+}
+
+#[test]
+fn an_address_that_a_watched_file_has_given_away_refuses_the_file() {
+    let (echo, files) = (Origin::echo(), tempfile::tempdir().unwrap());
+    let at = |name: &str, port: u16| listener_at(name, address("127.0.0.1", port), [tcp_proxy(name, "up")]);
+    let taken = dead_port();
+    let theirs = at("theirs", taken).with(json!({ "@type": format!("type.googleapis.com/{LISTENER}") }));
+    let path = files.path().join("lds.yaml");
+    fs::write(&path, json!({ "resources": [theirs] }).to_string()).unwrap();
+    let dynamic =
+        json!({ "dynamic_resources": { "lds_config": { "path_config_source": { "path": path } } } });
+    let proxy = Proxy::start(in_front_of(&echo, []).with(dynamic.clone()));
+    let said = proxy.reload_in_vain(in_front_of(&echo, [at("mine", taken)]).with(dynamic));
+    assert!(
+        said.contains(
+            "error: static_resources.listeners[0]: error adding listener: 'mine' has duplicate address"
+        ),
+        "{said}"
+    );
+    assert_eq!(first_words(proxy.listener("theirs"), 5), "hello");
+}
+
+#[test]
+fn many_reloads_leave_no_descriptors_behind() {
+    let echo = Origin::echo();
+    let with = |number: usize| {
+        let names = (0..4).map(|at| format!("l{at}_{}", number % 3));
+        let refused =
+            (number % 4 == 3).then(|| json!({ "name": "broken", "address": address("127.0.0.1", 0) }));
+        in_front_of(&echo, names.map(|name| to_up(&name)).chain(refused))
+    };
+    let proxy = Start::new(with(0)).arguments(["--drain-time-s", "0"]).start();
+    let turn = |number: usize| {
+        if number % 4 == 3 { drop(proxy.reload_in_vain(with(number))) } else { proxy.reload(with(number)) }
+    };
+    (1..=4).for_each(turn);
+    let settled = || {
+        eventually("nothing drains", || proxy.admin().stat("listener_manager.total_listeners_draining") == 0);
+    };
+    settled();
+    let before = proxy.descriptors();
+    (5..=36).for_each(turn);
+    settled();
+    eventually("there are no more of them", || proxy.descriptors() <= before);
+}
+
+#[test]
 fn a_signal_during_the_start_is_not_lost() {
     let (echo, plane) = (Origin::echo(), Origin::stalled());
-    let files = tempfile::tempdir().unwrap();
-    let silent = files.path().join("lds.yaml");
-    fs::write(&silent, "resources: [").unwrap();
     // The start waits for three seconds for endpoints that never come.
     let mut slow = warms_for_ever("slow");
     slow["eds_cluster_config"]["eds_config"]["initial_fetch_timeout"] = json!("3s");
