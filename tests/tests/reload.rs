@@ -2,28 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on shall say so and end")]
 
-use std::{
-    fs,
-    io::{BufReader, Write as _},
-    net::{SocketAddr, TcpListener},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    thread,
-};
+use std::{fs, io::Write as _, net::SocketAddr};
 
 use serde_json::{Value, json};
 use underpass_tests::{
-    HttpOrigin, Origin, Proxy, Start, With,
+    Origin, Proxy, Start, With,
     client::{ask, connect, read},
-    config::{
-        address, bootstrap, cluster, hops, internal, internal_listener, listener, listener_at, pipe, port,
-        tcp_proxy,
-    },
+    config::{address, bootstrap, cluster, hops, listener, listener_at, pipe, port, tcp_proxy},
     eventually,
-    http_client::{get, read_reply},
-    http_config::{hcm, route},
+    http_config::hcm,
     origin::dead_port,
     proxy::wait_refused,
 };
@@ -124,63 +111,6 @@ fn a_file_that_says_the_same_changes_nothing() {
 }
 
 #[test]
-fn a_file_with_errors_is_refused_whole_and_every_error_is_said() {
-    let echo = Origin::echo();
-    let good = in_front_of(&echo, [to_up("entry")]);
-    let proxy = Proxy::start(good.clone());
-    let at = proxy.listener("entry");
-    let said = proxy.reload_in_vain(
-        "node: {id: other}\nstatic_resources:\n  clusters:\n  - {name: new, type: STATICC}\n  listeners:\n  - {name: l, adress: x}\n",
-    );
-    // What cannot be read hides what would be found later.
-    for expected in [
-        "config.yaml:5:23: error: static_resources.clusters[0].type",
-        "config.yaml:7:15: error: static_resources.listeners[0].adress",
-    ] {
-        assert!(said.contains(expected), "{expected} in {said}");
-    }
-    let said =
-        proxy.reload_in_vain(good.clone().with(json!({ "node": { "id": "other" }, "static_resources": {
-            "clusters": [{ "name": "new", "type": "EDS" }],
-            "listeners": [to_up("entry"), { "name": "broken", "address": address("127.0.0.1", 0) }] } })));
-    let expected = [
-        "error: node: was not there at the start; it cannot change without a restart",
-        "error: static_resources.clusters[0].eds_cluster_config: cannot create an EDS cluster without an EDS config",
-        "error: static_resources.listeners[1]: error adding listener '127.0.0.1:0': no filter chains specified",
-    ];
-    for expected in expected {
-        assert!(said.contains(expected), "{expected} in {said}");
-    }
-    assert!(proxy.reload_in_vain("static_resources: [").contains("config.yaml:"));
-    assert!(proxy.reload_in_vain("").contains("admin") || proxy.log().contains("restart"), "{}", proxy.log());
-    fs::remove_file(proxy.path("config.yaml")).unwrap();
-    proxy.signal("HUP");
-    proxy.admin().wait_stat("server.config_reload_failure", 5);
-    assert_eq!(proxy.admin().stat("server.config_last_reload_successful"), 0);
-    assert_eq!(first_words(at, 5), "hello", "all is as it was");
-    assert_eq!(proxy.admin().stat("cluster_manager.cluster_added"), 1);
-    proxy.reload(good);
-    assert_eq!(proxy.admin().stat("server.config_last_reload_successful"), 1);
-}
-
-#[test]
-fn an_address_that_is_not_to_be_had_refuses_the_whole_file() {
-    let echo = Origin::echo();
-    let proxy = Proxy::start(in_front_of(&echo, [to_up("entry")]));
-    let blocked = TcpListener::bind("127.0.0.1:0").unwrap();
-    let blocked_port = blocked.local_addr().unwrap().port();
-    let two = [
-        listener_at("blocked", address("127.0.0.1", blocked_port), [tcp_proxy("blocked", "up")]),
-        to_up("free"),
-    ];
-    let said = proxy.reload_in_vain(in_front_of(&echo, [vec![to_up("entry")], two.to_vec()].concat()));
-    let expected = format!("cannot bind '127.0.0.1:{blocked_port}': Address already in use");
-    assert!(said.contains("static_resources.listeners[1].address") && said.contains(&expected), "{said}");
-    assert_eq!(proxy.admin().stat("listener_manager.listener_added"), 1);
-    assert!(proxy.addresses("free").is_empty());
-}
-
-#[test]
 fn a_renamed_listener_takes_over_the_address_and_two_can_swap_theirs() {
     let (echo, other) = (Origin::echo(), Origin::speak_first("other"));
     let clusters = || [cluster("up", [port(echo.port())]), cluster("other", [port(other.port())])];
@@ -208,101 +138,6 @@ fn a_renamed_listener_takes_over_the_address_and_two_can_swap_theirs() {
     let mut answer = [0; 5];
     std::io::Read::read_exact(&mut client, &mut answer).unwrap();
     assert_eq!(&answer, b"hello");
-}
-
-/// Sends requests without a pause until it is told to stop; counts them.
-struct Load {
-    stop: Arc<AtomicBool>,
-    done: Arc<AtomicUsize>,
-    clients: Vec<thread::JoinHandle<()>>,
-}
-
-impl Load {
-    /// One client with a connection for each request, and one that keeps its connection as long as it may.
-    fn on(at: SocketAddr) -> Self {
-        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let client = |keeps: bool| {
-            let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
-            thread::spawn(move || {
-                let mut connection = None;
-                while !stop.load(Ordering::Relaxed) {
-                    let status = if keeps { keep_alive(at, &mut connection) } else { get(at, "/").status };
-                    assert_eq!(status, 200);
-                    done.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-        };
-        Self { clients: vec![client(false), client(true)], stop, done }
-    }
-
-    /// Waits for some more requests.
-    fn go_on(&self) {
-        let before = self.done.load(Ordering::Relaxed);
-        eventually("requests are answered", || self.done.load(Ordering::Relaxed) > before + 4);
-    }
-
-    fn end(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.clients.into_iter().for_each(|client| client.join().unwrap());
-    }
-}
-
-/// A request on the connection that there is, or on a new one.
-fn keep_alive(at: SocketAddr, connection: &mut Option<BufReader<std::net::TcpStream>>) -> u16 {
-    let stream = connection.get_or_insert_with(|| BufReader::new(connect(at)));
-    stream.get_mut().write_all(b"GET / HTTP/1.1\r\nhost: test.example\r\n\r\n").unwrap();
-    let reply = read_reply(stream);
-    if reply.header("connection").eq_ignore_ascii_case("close") {
-        *connection = None;
-    }
-    reply.status
-}
-
-#[test]
-fn no_request_through_three_hops_fails_while_every_part_changes() {
-    const RELOADS: usize = 16;
-    let origin = HttpOrigin::start();
-    let version = |number: usize| {
-        let odd = number % 2 == 1;
-        // In turns: another cluster at the end, another filter chain, another listener as a whole, another timeout.
-        let up = if odd { "up_odd" } else { "up_even" };
-        let next = |hop: usize| if hop == 3 { up.to_owned() } else { format!("to{}", hop + 1) };
-        let hop = |at: usize| {
-            let proxy = tcp_proxy(&format!("hop{at}"), &next(at))
-                .with(json!({ "max_connect_attempts": 1 + (number + at) % 3 }));
-            internal_listener(&format!("hop{at}"), [proxy])
-                .with(json!({ "per_connection_buffer_limit_bytes": 65_536 + (number / 3) * at }))
-        };
-        let entry = listener(
-            "entry",
-            [hcm("entry", [route("/", "to1")]).with(json!({ "server_name": format!("v{}", number / 2) }))],
-        );
-        let mut listeners = vec![entry, hop(1), hop(2), hop(3)];
-        listeners.push(internal_listener(&format!("more{number}"), [tcp_proxy("more", "to1")]));
-        let mut clusters: Vec<_> = (1..=3)
-            .map(|hop| cluster(&format!("to{hop}"), [internal(&format!("hop{hop}"))]))
-            .map(|cluster| cluster.with(json!({ "connect_timeout": format!("{}s", 5 + number / 4) })))
-            .collect();
-        clusters.push(cluster(up, [port(origin.port())]));
-        bootstrap(listeners, clusters)
-    };
-    let proxy = Start::new(version(0)).arguments(["--drain-time-s", "2"]).start();
-    let at = proxy.listener("entry");
-    let load = Load::on(at);
-    for number in 1..=RELOADS {
-        load.go_on();
-        proxy.reload(version(number));
-    }
-    load.go_on();
-    load.end();
-    proxy.admin().wait_stat("listener_manager.total_listeners_draining", 0);
-    proxy.admin().wait_stat("listener_manager.total_filter_chains_draining", 0);
-    eventually("what the file does not have any more is gone", || {
-        let clusters = proxy.admin().get("/clusters");
-        clusters.contains("up_even") && !clusters.contains("up_odd")
-    });
-    proxy.admin().wait_stat("listener_manager.total_listeners_active", 5);
-    assert_eq!(proxy.admin().stat("http.entry.downstream_rq_5xx"), 0);
 }
 
 #[test]
@@ -416,51 +251,6 @@ fn a_listener_that_waits_for_its_routes_leaves_the_one_before_in_its_place() {
 }
 
 #[test]
-fn an_address_that_a_watched_file_has_given_away_refuses_the_file() {
-    let (echo, files) = (Origin::echo(), tempfile::tempdir().unwrap());
-    let at = |name: &str, port: u16| listener_at(name, address("127.0.0.1", port), [tcp_proxy(name, "up")]);
-    let taken = dead_port();
-    let theirs = at("theirs", taken).with(json!({ "@type": format!("type.googleapis.com/{LISTENER}") }));
-    let path = files.path().join("lds.yaml");
-    fs::write(&path, json!({ "resources": [theirs] }).to_string()).unwrap();
-    let dynamic =
-        json!({ "dynamic_resources": { "lds_config": { "path_config_source": { "path": path } } } });
-    let proxy = Proxy::start(in_front_of(&echo, []).with(dynamic.clone()));
-    let said = proxy.reload_in_vain(in_front_of(&echo, [at("mine", taken)]).with(dynamic));
-    assert!(
-        said.contains(
-            "error: static_resources.listeners[0]: error adding listener: 'mine' has duplicate address"
-        ),
-        "{said}"
-    );
-    assert_eq!(first_words(proxy.listener("theirs"), 5), "hello");
-}
-
-#[test]
-fn many_reloads_leave_no_descriptors_behind() {
-    let echo = Origin::echo();
-    let with = |number: usize| {
-        let names = (0..4).map(|at| format!("l{at}_{}", number % 3));
-        let refused =
-            (number % 4 == 3).then(|| json!({ "name": "broken", "address": address("127.0.0.1", 0) }));
-        in_front_of(&echo, names.map(|name| to_up(&name)).chain(refused))
-    };
-    let proxy = Start::new(with(0)).arguments(["--drain-time-s", "0"]).start();
-    let turn = |number: usize| {
-        if number % 4 == 3 { drop(proxy.reload_in_vain(with(number))) } else { proxy.reload(with(number)) }
-    };
-    (1..=4).for_each(turn);
-    let settled = || {
-        eventually("nothing drains", || proxy.admin().stat("listener_manager.total_listeners_draining") == 0);
-    };
-    settled();
-    let before = proxy.descriptors();
-    (5..=36).for_each(turn);
-    settled();
-    eventually("there are no more of them", || proxy.descriptors() <= before);
-}
-
-#[test]
 fn a_signal_during_the_start_is_not_lost() {
     let (echo, plane) = (Origin::echo(), Origin::stalled());
     // The start waits for three seconds for endpoints that never come.
@@ -538,35 +328,4 @@ fn runtime_layers_are_taken_over_and_what_operators_have_set_stays() {
     let runtime = proxy.admin().json("/runtime");
     assert_eq!(runtime["entries"]["some.key"]["final_value"], "2");
     assert_eq!(runtime["entries"]["other"]["final_value"], "7");
-}
-
-#[test]
-fn a_process_that_ends_reads_nothing_any_more() {
-    let echo = Origin::echo();
-    let drains = json!({ "layered_runtime": { "layers": [
-        { "name": "static", "static_layer": { "underpass.features.drain_on_term": true } }] } });
-    let config = in_front_of(&echo, [to_up("entry")]).with(drains);
-    let mut proxy = Start::new(config).arguments(["--drain-time-s", "60"]).start();
-    let (at, mut client) = (proxy.listener("entry"), proxy.connect("entry"));
-    assert_eq!(ask(&mut client, "open"), "open");
-    proxy.signal("TERM");
-    wait_refused(at);
-    proxy.signal("HUP");
-    eventually("it says so", || proxy.log().contains("the process is ending, so nothing is read again"));
-    assert_eq!(ask(&mut client, "still"), "still");
-    assert_eq!(proxy.admin().stat("server.config_reload_failure"), 0);
-    drop(client);
-    assert_eq!(proxy.wait().code(), Some(0));
-}
-
-#[test]
-fn listeners_that_were_stopped_keep_the_file_from_being_read() {
-    let echo = Origin::echo();
-    let config = in_front_of(&echo, [to_up("entry")]);
-    let proxy = Proxy::start(config.clone());
-    let at = proxy.listener("entry");
-    proxy.admin().post("/drain_listeners");
-    wait_refused(at);
-    let said = proxy.reload_in_vain(config);
-    assert!(said.contains("listeners were stopped (/drain_listeners)"), "{said}");
 }

@@ -39,8 +39,18 @@ pub(super) struct Event {
     pub(super) about: About,
     /// The entry; empty if the directory itself is gone, or if events were lost.
     pub(super) name: OsString,
+    pub(super) what: What,
+}
+
+/// What happened to an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
     /// It was moved there.
-    pub(super) moved: bool,
+    Moved,
+    /// It was made: a link, a directory, or a file into which something will be written.
+    Made,
+    /// It was written, or is gone, or something was lost.
+    Other,
 }
 
 /// Somebody who wants to know.
@@ -52,16 +62,16 @@ struct Listening {
 }
 
 impl Listening {
-    fn tell(&self, name: &OsStr, moved: bool) {
+    fn tell(&self, name: &OsStr, what: What) {
         if self.only.as_ref().is_none_or(|only| only == name) {
             // Who does not listen any more is sorted out when the next one comes.
-            let _ = self.tell.send(Event { about: self.about, name: name.to_owned(), moved });
+            let _ = self.tell.send(Event { about: self.about, name: name.to_owned(), what });
         }
     }
 
     /// The watch does not say what is at the path any more.
     fn tell_lost(&self) {
-        let _ = self.tell.send(Event { about: About::Way, name: OsString::new(), moved: false });
+        let _ = self.tell.send(Event { about: About::Way, name: OsString::new(), what: What::Other });
     }
 }
 
@@ -133,7 +143,12 @@ impl DirectoryWatcher {
         }
         let Some(listening) = watches.get_mut(&watch) else { return };
         listening.retain(|present| !present.tell.is_closed());
-        listening.iter().for_each(|present| present.tell(name, what.contains(ReadFlags::MOVED_TO)));
+        let what = match what {
+            _ if what.contains(ReadFlags::MOVED_TO) => What::Moved,
+            _ if what.contains(ReadFlags::CREATE) => What::Made,
+            _ => What::Other,
+        };
+        listening.iter().for_each(|present| present.tell(name, what));
         if listening.is_empty() {
             watches.remove(&watch);
             // The directory may be gone, and the watch with it.

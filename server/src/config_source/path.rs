@@ -23,7 +23,7 @@ use underpass_core::{
 
 use super::{
     BadResponse,
-    directory_watcher::{About, Event},
+    directory_watcher::{About, Event, What},
     discovery_response,
     watched_places::WatchedPlaces,
 };
@@ -160,23 +160,29 @@ impl WatchedFile {
             if self.delivery.is_abandoned() {
                 return;
             }
-            let (mut moved, mut lost) = (self.is_moved(&first), first.about == About::Way);
             // What happened at once is one change.
+            let mut events = vec![first];
             while let Ok(event) = following.events.try_recv() {
-                moved |= self.is_moved(&event);
-                lost |= event.about == About::Way;
+                events.push(event);
             }
+            let moved = events.iter().any(|event| self.is_moved(event));
+            let lost = events.iter().any(|event| event.about == About::Way);
+            let own = events.iter().rev().find(|event| Some(&*event.name) == self.path.file_name());
+            let was_made = own.is_some_and(|event| event.what == What::Made);
             if lost || following.places != WatchedPlaces::of(&self.path, self.directory.as_deref()) {
                 following = Following::begin(&self, &server);
             }
-            self.refresh(moved);
+            // Whoever has made a file writes it and closes it, which is told; a link to one that is there is all there is.
+            if moved || lost || !was_made || !is_new_file(&self.path) {
+                self.refresh(moved);
+            }
         }
     }
 
     /// Whether an event alone says that the file is to be read, as in Envoy: it was moved to its place, or, where a directory
     /// is watched, anything was moved there.
     fn is_moved(&self, event: &Event) -> bool {
-        event.moved
+        event.what == What::Moved
             && event.about == About::File
             && (self.directory.is_some() || Some(&*event.name) == self.path.file_name())
     }
@@ -221,6 +227,11 @@ impl WatchedFile {
 
 fn rejected(details: &str) {
     tracing::warn!(target: "config", "Filesystem config update rejected: {details}");
+}
+
+/// Whether there is a file that nobody has linked there.
+fn is_new_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.nlink() == 1)
 }
 
 impl Fingerprint {

@@ -166,7 +166,7 @@ async fn a_directory_that_is_deleted_and_made_again_is_followed() {
     assert_eq!(followed.last.get(), "first");
     for (number, gone) in ["a/b", "a"].iter().enumerate() {
         fs::remove_dir_all(followed.path(gone)).unwrap();
-        // However fast it comes back, or however slowly.
+        // However fast it comes back, or slowly enough that its absence is seen.
         if number == 1 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -223,13 +223,22 @@ async fn a_file_that_makes_no_sense_or_is_gone_leaves_the_last_good_one() {
     let attempts = followed.server.stat("x.update_attempt");
     fs::remove_file(followed.path("l.yaml")).unwrap();
     fs::write(followed.path("other"), "").unwrap();
-    followed.rename_to("l.yaml", &listener("back"));
+    // A file that is made there is read when whoever makes it has closed it; there is time to read it too early.
+    let mut file = fs::File::create(followed.path("l.yaml")).unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    file.write_all(listener("back").as_bytes()).unwrap();
+    drop(file);
     followed.last.becomes("back").await;
     assert_eq!(
         followed.server.stat("x.update_attempt"),
         attempts + 1,
-        "a file that is not there is not read"
+        "nor is a file read that is not there"
     );
+    // A link is all there is to it.
+    fs::write(followed.path("another"), listener("linked")).unwrap();
+    fs::remove_file(followed.path("l.yaml")).unwrap();
+    fs::hard_link(followed.path("another"), followed.path("l.yaml")).unwrap();
+    followed.last.becomes("linked").await;
 }
 
 #[tokio::test(flavor = "local")]
