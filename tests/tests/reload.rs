@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on shall say so and end")]
 
-use std::{fs, io::Write as _, net::SocketAddr};
+use std::{
+    fs,
+    io::Write as _,
+    net::{SocketAddr, TcpListener},
+};
 
 use serde_json::{Value, json};
 use underpass_tests::{
@@ -11,7 +15,6 @@ use underpass_tests::{
     config::{address, bootstrap, cluster, hops, listener, listener_at, pipe, port, tcp_proxy},
     eventually,
     http_config::hcm,
-    origin::dead_port,
     proxy::wait_refused,
 };
 
@@ -114,7 +117,10 @@ fn a_file_that_says_the_same_changes_nothing() {
 fn a_renamed_listener_takes_over_the_address_and_two_can_swap_theirs() {
     let (echo, other) = (Origin::echo(), Origin::speak_first("other"));
     let clusters = || [cluster("up", [port(echo.port())]), cluster("other", [port(other.port())])];
-    let [first, second] = [dead_port(), dead_port()];
+    // Two at once, or they might be one.
+    let [first, second] = [(); 2]
+        .map(|()| TcpListener::bind("127.0.0.1:0").unwrap())
+        .map(|listener| listener.local_addr().unwrap().port());
     let at = |name: &str, port: u16, to: &str| {
         listener_at(name, address("127.0.0.1", port), [tcp_proxy(name, to)])
     };

@@ -98,7 +98,7 @@ fn no_request_through_three_hops_fails_while_every_part_changes() {
         clusters.push(cluster(up, [port(origin.port())]));
         bootstrap(listeners, clusters)
     };
-    let proxy = Start::new(version(0)).arguments(["--drain-time-s", "2"]).start();
+    let proxy = Start::new(version(0)).arguments(["--drain-time-s", "5"]).start();
     let at = proxy.listener("entry");
     let load = Load::on(at);
     for number in 1..=RELOADS {

@@ -264,12 +264,12 @@ fn addresses_that_stay(
     plan: &Plan<'_>,
     same: &[&(String, &ListenerConfig<'_>)],
 ) -> HashMap<Address, Arc<str>> {
-    let is_wanted = |name: &str| plan.wanted.iter().any(|(wanted, _)| wanted == name);
-    let is_same = |name: &str| same.iter().any(|(same, _)| same == name);
+    let wanted: HashSet<&str> = plan.wanted.iter().map(|(name, _)| name.as_str()).collect();
+    let same: HashSet<&str> = same.iter().map(|(name, _)| name.as_str()).collect();
     let placements = state.active.values().filter(|placement| {
         let listener = &placement.listener;
         let name = &*listener.base.name;
-        is_same(name) || (listener.origin.source != Source::Static && !is_wanted(name))
+        same.contains(name) || (listener.origin.source != Source::Static && !wanted.contains(name))
     });
     let of = |placement: &Arc<Placement>| {
         let base = Arc::clone(&placement.listener.base);
