@@ -1,6 +1,11 @@
 //! Addresses of listeners and endpoints: kernel sockets, unix pipes, and in-process internal addresses.
 
-use std::{fmt, net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, LazyLock},
+};
 
 /// The listener name that stands for the client side of every internal connection, as in Envoy.
 pub const INTERNAL_CLIENT: &str = "internal_client_address";
@@ -14,8 +19,8 @@ pub enum Address {
     Socket(SocketAddr),
     /// A unix domain socket; a path that starts with `@` is in Linux's abstract namespace.
     Pipe(Arc<Path>),
-    /// A listener in this process.
-    Internal(InternalAddress),
+    /// A listener in this process. Shared: every hop of every connection has it in several places.
+    Internal(Arc<InternalAddress>),
 }
 
 /// `envoy://<listener>/<endpoint_id>`.
@@ -50,15 +55,20 @@ impl AddressKind {
     }
 }
 
+/// One for the whole process, since every hop of every connection has it in several places.
+pub(crate) static SHARED_INTERNAL_CLIENT: LazyLock<Address> =
+    LazyLock::new(|| Address::internal(INTERNAL_CLIENT, ""));
+
 impl Address {
     /// An internal address.
     pub fn internal(listener: impl Into<Arc<str>>, endpoint_id: impl Into<Arc<str>>) -> Self {
-        Self::Internal(InternalAddress { listener: listener.into(), endpoint_id: endpoint_id.into() })
+        let (listener, endpoint_id) = (listener.into(), endpoint_id.into());
+        Self::Internal(Arc::new(InternalAddress { listener, endpoint_id }))
     }
 
     /// The source address of every connection to an internal listener.
     pub fn internal_client() -> Self {
-        Self::internal(INTERNAL_CLIENT, "")
+        SHARED_INTERNAL_CLIENT.clone()
     }
 
     /// Which client connection factory serves this address.
@@ -128,6 +138,11 @@ mod tests {
 
     #[test]
     fn addresses_print_as_envoy_prints_them() {
+        assert!(
+            size_of::<Address>() <= 32,
+            "{} bytes in each of a connection's addresses",
+            size_of::<Address>()
+        );
         let v6: SocketAddr = "[::1]:80".parse().unwrap();
         assert_eq!(Address::from(v6).to_string(), "[::1]:80");
         assert_eq!(Address::from(v6).without_port(), "::1");

@@ -6,7 +6,13 @@ mod address;
 
 pub use address::AddressObject;
 
-use std::{any::Any, collections::BTreeMap, fmt, rc::Rc, sync::Arc};
+use std::{
+    any::Any,
+    collections::{BTreeMap, btree_map},
+    fmt,
+    rc::Rc,
+    sync::Arc,
+};
 
 use serde::Deserialize;
 
@@ -82,25 +88,37 @@ pub struct Entry {
 pub struct ReadOnly(pub String);
 
 /// The objects of one stream, by name.
+///
+/// A clone shares them until one of the two is changed; without any there is nothing but a null pointer.
 #[derive(Debug, Clone, Default)]
 pub struct FilterState {
-    entries: BTreeMap<Arc<str>, Entry>,
+    entries: Option<Rc<Entries>>,
 }
+
+type Entries = BTreeMap<Arc<str>, Entry>;
 
 impl FilterState {
     /// Stores an object under a name; fails if what stands there is read-only.
     pub fn set(&mut self, name: impl Into<Arc<str>>, entry: Entry) -> Result<(), ReadOnly> {
         let name = name.into();
-        if self.entries.get(&name).is_some_and(|present| present.read_only) {
+        if self.entry(&name).is_some_and(|present| present.read_only) {
             return Err(ReadOnly(name.to_string()));
         }
-        self.entries.insert(name, entry);
+        self.change().insert(name, entry);
         Ok(())
+    }
+
+    fn entry(&self, name: &str) -> Option<&Entry> {
+        self.entries.as_ref()?.get(name)
+    }
+
+    fn change(&mut self) -> &mut Entries {
+        Rc::make_mut(self.entries.get_or_insert_default())
     }
 
     /// The object under a name.
     pub fn get(&self, name: &str) -> Option<&Rc<dyn FilterStateObject>> {
-        self.entries.get(name).map(|entry| &entry.object)
+        self.entry(name).map(|entry| &entry.object)
     }
 
     /// The object under a name, if it is of this type.
@@ -110,17 +128,23 @@ impl FilterState {
 
     /// All entries, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Entry)> {
-        self.entries.iter()
+        let entries = self.entries.as_deref().map(BTreeMap::iter);
+        entries.unwrap_or_else(btree_map::Iter::default)
     }
 
     /// Whether nothing is stored.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.is_none()
     }
 
     /// What crosses to the next hop: ONCE and TRANSITIVE objects; there, a ONCE object is not shared any further.
     #[must_use]
     pub fn shared_with_upstream(&self) -> Self {
+        let all_cross_again =
+            |(_, entry): (_, &Entry)| entry.shared_with_upstream == SharedWithUpstream::Transitive;
+        if self.iter().all(all_cross_again) {
+            return self.clone();
+        }
         let crosses = |(name, entry): (&Arc<str>, &Entry)| {
             let onward = match entry.shared_with_upstream {
                 SharedWithUpstream::None => return None,
@@ -129,21 +153,27 @@ impl FilterState {
             };
             Some((name.clone(), Entry { shared_with_upstream: onward, ..entry.clone() }))
         };
-        Self { entries: self.entries.iter().filter_map(crosses).collect() }
+        let entries: Entries = self.iter().filter_map(crosses).collect();
+        Self { entries: (!entries.is_empty()).then(|| Rc::new(entries)) }
     }
 
     /// Hashes of the shared objects that split upstream pools, in the order of their names.
     pub fn pool_hashes(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.entries
-            .iter()
+        self.iter()
             .filter(|(_, entry)| entry.shared_with_upstream != SharedWithUpstream::None)
             .filter_map(|(name, entry)| Some((&**name, entry.object.hash()?)))
     }
 
     /// Takes over what came from the previous hop; what is set here already stays.
     pub fn merge(&mut self, other: Self) {
-        for (name, entry) in other.entries {
-            self.entries.entry(name).or_insert(entry);
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
+        for (name, entry) in other.iter() {
+            if self.entry(name).is_none() {
+                self.change().insert(Arc::clone(name), entry.clone());
+            }
         }
     }
 }

@@ -1,19 +1,27 @@
 //! Dynamic metadata: what filters learn about a stream, by namespace, for formatters and for the next hop.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map},
+    rc::Rc,
+    sync::Arc,
+};
 
 use crate::config::{Struct, Value};
 
 /// Namespaces (usually names of filters) with one `Struct` each.
+///
+/// A clone shares them until one of the two is changed; without any there is nothing but a null pointer.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DynamicMetadata {
-    namespaces: BTreeMap<Arc<str>, Struct>,
+    namespaces: Option<Rc<Namespaces>>,
 }
+
+type Namespaces = BTreeMap<Arc<str>, Struct>;
 
 impl DynamicMetadata {
     /// The values of a namespace.
     pub fn namespace(&self, name: &str) -> Option<&Struct> {
-        self.namespaces.get(name)
+        self.namespaces.as_ref()?.get(name)
     }
 
     /// The value at a path of keys below a namespace.
@@ -23,22 +31,27 @@ impl DynamicMetadata {
 
     /// Stores a whole namespace; what stood there is replaced.
     pub fn set(&mut self, namespace: impl Into<Arc<str>>, values: Struct) {
-        self.namespaces.insert(namespace.into(), values);
+        self.change().insert(namespace.into(), values);
     }
 
     /// Adds values to a namespace; a key that stands there already is replaced.
     pub fn merge(&mut self, namespace: impl Into<Arc<str>>, values: Struct) {
-        self.namespaces.entry(namespace.into()).or_default().extend(values);
+        self.change().entry(namespace.into()).or_default().extend(values);
     }
 
     /// All namespaces, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Struct)> {
-        self.namespaces.iter()
+        let namespaces = self.namespaces.as_deref().map(BTreeMap::iter);
+        namespaces.unwrap_or_else(btree_map::Iter::default)
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.namespaces.is_empty()
+        self.namespaces.is_none()
+    }
+
+    fn change(&mut self) -> &mut Namespaces {
+        Rc::make_mut(self.namespaces.get_or_insert_default())
     }
 }
 

@@ -3,6 +3,7 @@
 //! One [`StreamInfo`] is made when a connection is accepted and lives until its access logs are written. It belongs
 //! to one worker, so its fields are cells: everybody on the connection's way holds the same `Rc`.
 
+mod moments;
 mod uuid;
 
 use std::{
@@ -25,6 +26,7 @@ use crate::{
     response_flags::{ResponseFlag, ResponseFlags},
 };
 
+pub use moments::{DurationCell, InstantCell};
 pub(crate) use uuid::Uuid;
 
 /// Who ended a connection, and how; `%DOWNSTREAM_DETECTED_CLOSE_TYPE%` and its upstream twin.
@@ -84,11 +86,11 @@ pub struct UpstreamInfo {
     /// The numbers of the upstream connections that were used, in turn.
     pub connection_ids_attempted: RefCell<SmallVec<[u64; 1]>>,
     /// When connecting to the host began.
-    pub connect_started: Cell<Option<Instant>>,
+    pub connect_started: InstantCell,
     /// When the upstream connection was there.
-    pub connected: Cell<Option<Instant>>,
+    pub connected: InstantCell,
     /// How long it took until an upstream connection was there.
-    pub connection_pool_ready: Cell<Option<Duration>>,
+    pub connection_pool_ready: DurationCell,
     /// Bytes sent to the upstream on the wire, as far as this stream goes.
     pub wire_bytes_sent: Cell<u64>,
     /// Bytes received from the upstream on the wire.
@@ -206,7 +208,7 @@ pub struct StreamInfo {
     /// How the downstream connection ended.
     pub downstream_detected_close: Cell<DetectedClose>,
     /// How long it took, once it is complete.
-    pub completed_after: Cell<Option<Duration>>,
+    pub completed_after: DurationCell,
     /// What filters learned.
     pub dynamic_metadata: RefCell<DynamicMetadata>,
     /// What filters left for each other.
@@ -327,7 +329,7 @@ impl StreamInfo {
             health_check: Cell::new(false),
             response_code: Cell::new(None),
             downstream_detected_close: Cell::default(),
-            completed_after: Cell::new(None),
+            completed_after: DurationCell::default(),
             dynamic_metadata: RefCell::default(),
             filter_state: RefCell::default(),
             upstream: UpstreamInfo::default(),
@@ -360,7 +362,7 @@ impl StreamInfo {
             health_check: Cell::new(false),
             response_code: Cell::new(None),
             downstream_detected_close: Cell::default(),
-            completed_after: Cell::new(None),
+            completed_after: DurationCell::default(),
             dynamic_metadata: self.dynamic_metadata.clone(),
             filter_state: self.filter_state.clone(),
             upstream: UpstreamInfo::default(),
@@ -391,8 +393,12 @@ impl StreamInfo {
     pub fn merge(&self, passthrough: Passthrough) {
         self.internal_hops.set(passthrough.internal_hops);
         let mut metadata = self.dynamic_metadata.borrow_mut();
-        for (namespace, values) in passthrough.metadata.iter() {
-            metadata.merge(namespace.clone(), values.clone());
+        if metadata.is_empty() {
+            *metadata = passthrough.metadata;
+        } else {
+            for (namespace, values) in passthrough.metadata.iter() {
+                metadata.merge(namespace.clone(), values.clone());
+            }
         }
         self.filter_state.borrow_mut().merge(passthrough.filter_state);
     }
