@@ -1,6 +1,6 @@
 //! One end of a pair, and what both share.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::rc::Rc;
@@ -8,11 +8,12 @@ use std::task::{Context, Poll, Waker, ready};
 
 use tokio::task::coop;
 
+use super::PairOptions;
 use super::direction::{Direction, Readable, Writer};
 use super::fusion::{Link, Met};
 use super::queue::Queue;
-use super::{PairOptions, RefusalNote};
-use crate::address::Address;
+use super::refusal::Note;
+use crate::address::{Address, SHARED_INTERNAL_CLIENT};
 use crate::stream_info::Passthrough;
 
 /// One end of a connection inside the process. Made by [`pair`](super::pair); it stays on the thread that made it.
@@ -44,29 +45,33 @@ pub(super) struct Shared {
     to_server: RefCell<Direction>,
     to_client: RefCell<Direction>,
     pub(super) link: RefCell<Link>,
-    /// Boxed, since it is empty for all but the first moments of a connection.
-    passthrough: RefCell<Option<Box<Passthrough>>>,
-    pub(super) refusal: RefusalNote,
-    client_address: Address,
+    /// What the client left: how many listeners it came through, and in a box what few connections have.
+    hops: Cell<Option<u32>>,
+    passthrough: Cell<Option<Box<Passthrough>>>,
+    pub(super) refusal: Note,
+    /// If it is another than that of all others.
+    client_address: Option<Box<Address>>,
     server_address: Address,
 }
 
 impl Shared {
     pub(super) fn new(options: PairOptions) -> Self {
+        let client_address = options.client_address;
         Self {
             to_server: RefCell::new(Direction::new(options.buffer_size)),
             to_client: RefCell::new(Direction::new(options.buffer_size)),
             link: RefCell::default(),
-            passthrough: RefCell::new(None),
-            refusal: RefusalNote::default(),
-            client_address: options.client_address,
+            hops: Cell::new(None),
+            passthrough: Cell::new(None),
+            refusal: Note::default(),
+            client_address: (client_address != *SHARED_INTERNAL_CLIENT).then(|| Box::new(client_address)),
             server_address: options.server_address,
         }
     }
 
     fn address_of(&self, end: End) -> &Address {
         match end {
-            End::Client => &self.client_address,
+            End::Client => self.client_address.as_ref().map_or(&*SHARED_INTERNAL_CLIENT, |address| address),
             End::Server => &self.server_address,
         }
     }
@@ -123,12 +128,16 @@ impl UserSpaceSocket {
 
     /// Leaves `passthrough` for the listener to take at accept. Replaces what was left before.
     pub fn set_passthrough(&self, passthrough: Passthrough) {
-        *self.shared.passthrough.borrow_mut() = Some(Box::new(passthrough));
+        self.shared.hops.set(Some(passthrough.internal_hops));
+        let is_plain = passthrough.metadata.is_empty() && passthrough.filter_state.is_empty();
+        self.shared.passthrough.set((!is_plain).then(|| Box::new(passthrough)));
     }
 
     /// Takes what the client side left, the first time.
     pub fn take_passthrough(&self) -> Option<Passthrough> {
-        self.shared.passthrough.take().map(|passthrough| *passthrough)
+        let internal_hops = self.shared.hops.take()?;
+        let passthrough = self.shared.passthrough.take().map(|passthrough| *passthrough);
+        Some(Passthrough { internal_hops, ..passthrough.unwrap_or_default() })
     }
 
     /// How many bytes wait to be read at this end.

@@ -7,8 +7,11 @@
 
 use std::{
     cell::{Cell, OnceCell},
+    fmt,
     rc::Rc,
 };
+
+use super::end::Shared;
 
 /// What a proxy answered instead of opening a tunnel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,34 +23,41 @@ pub struct Refusal {
 }
 
 /// A place for one [`Refusal`], shared by both ends of a hop.
-#[derive(Debug, Clone, Default)]
-pub struct RefusalNote(Rc<Note>);
+#[derive(Clone)]
+pub struct RefusalNote(pub(super) Rc<Shared>);
 
+/// The place, which is a part of the pair. Few ever need its memory.
 #[derive(Debug, Default)]
-struct Note {
+pub(super) struct Note {
     asked: Cell<bool>,
-    refusal: OnceCell<Refusal>,
+    refusal: OnceCell<Box<Refusal>>,
 }
 
 impl RefusalNote {
     /// A proxy was connected to and is being asked for a tunnel. From now on the hop counts as connected, however soon the
     /// answer comes: in Envoy it comes in a later turn of the event loop than the one in which the hop is connected.
     pub fn ask(&self) {
-        self.0.asked.set(true);
+        self.0.refusal.asked.set(true);
     }
 
     /// Whether a proxy was asked.
     pub fn was_asked(&self) -> bool {
-        self.0.asked.get()
+        self.0.refusal.asked.get()
     }
 
     /// Leaves a refusal; the first one counts.
     pub fn leave(&self, refusal: Refusal) {
-        let _ = self.0.refusal.set(refusal);
+        let _ = self.0.refusal.refusal.set(Box::new(refusal));
     }
 
     /// What was left.
     pub fn get(&self) -> Option<&Refusal> {
-        self.0.refusal.get()
+        self.0.refusal.refusal.get().map(|refusal| &**refusal)
+    }
+}
+
+impl fmt::Debug for RefusalNote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.refusal.fmt(f)
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -180,7 +181,7 @@ impl Io for UserSpaceSocket {
     }
 
     fn refusal_note(&self) -> Option<RefusalNote> {
-        Some(self.shared.refusal.clone())
+        Some(RefusalNote(Rc::clone(&self.shared)))
     }
 
     fn reset(&mut self) {
