@@ -45,7 +45,7 @@ mod pool;
 mod splice;
 
 pub use accounting::{Accounting, RelayCounts};
-pub use future::Relay;
+pub use future::{OwnedRelay, Relay};
 pub use options::RelayOptions;
 pub use pool::BufferPool;
 pub use splice::SpliceOptions;

@@ -15,7 +15,7 @@ use underpass_core::{
     user_space_socket::{Refusal, RefusalNote},
 };
 
-use crate::{connect::GivenUp, stats::TcpProxyStats, upstream::Upstream};
+use crate::{connect::GivenUp, stats::TcpProxyStats};
 
 /// Why a connection ended before it had an upstream connection.
 pub(crate) enum Unconnected {
@@ -102,8 +102,9 @@ pub(crate) fn relayed(
     end: RelayEnd,
     info: &StreamInfo,
     stats: &TcpProxyStats,
-    downstream: &mut BoxIo,
-    mut upstream: Upstream,
+    mut downstream: BoxIo,
+    mut upstream: BoxIo,
+    lease: Option<Box<dyn ConnectionLease>>,
 ) -> Result<(), ConnectionError> {
     match end {
         RelayEnd::Finished { first } => {
@@ -112,40 +113,45 @@ pub(crate) fn relayed(
                 Side::Downstream => ClosedBy::Remote,
                 Side::Upstream => ClosedBy::Local,
             };
-            close(upstream.lease, by);
+            close(lease, by);
             Ok(())
         }
         RelayEnd::Failed { side: Side::Downstream, error, .. } => {
             if is_reset(&error) {
                 info.downstream_detected_close.set(DetectedClose::RemoteReset);
-                upstream.io.reset();
+                upstream.reset();
             }
-            close(upstream.lease, ClosedBy::Local);
+            close(lease, ClosedBy::Local);
             Err(ConnectionError::Downstream(error))
         }
         RelayEnd::Failed { side: Side::Upstream, error, .. } => {
-            let refused = upstream.io.refusal_note();
-            pass_on_refusal(refused.as_ref().and_then(RefusalNote::get), downstream);
+            let refused = upstream.refusal_note();
+            pass_on_refusal(refused.as_ref().and_then(RefusalNote::get), &downstream);
             if is_reset(&error) {
                 info.set_flag(ResponseFlag::UpstreamRemoteReset);
                 info.upstream.detected_close.set(DetectedClose::RemoteReset);
                 info.downstream_detected_close.set(DetectedClose::LocalReset);
                 downstream.reset();
             }
-            close(upstream.lease, ClosedBy::Remote);
+            close(lease, ClosedBy::Remote);
             Err(ConnectionError::Upstream(error))
         }
-        RelayEnd::IdleTimeout => Err(time_up(TimeUp::Idle, info, stats, upstream)),
-        RelayEnd::DurationTimeout => Err(time_up(TimeUp::Duration, info, stats, upstream)),
+        RelayEnd::IdleTimeout => Err(time_up(TimeUp::Idle, info, stats, lease)),
+        RelayEnd::DurationTimeout => Err(time_up(TimeUp::Duration, info, stats, lease)),
     }
 }
 
-fn time_up(time: TimeUp, info: &StreamInfo, stats: &TcpProxyStats, upstream: Upstream) -> ConnectionError {
+fn time_up(
+    time: TimeUp,
+    info: &StreamInfo,
+    stats: &TcpProxyStats,
+    lease: Option<Box<dyn ConnectionLease>>,
+) -> ConnectionError {
     // A stream of a tunnel is not a connection that is closed.
-    if upstream.lease.is_some() {
+    if lease.is_some() {
         *info.upstream.details.local_close_reason.borrow_mut() = Some(time.close_reason().into());
     }
-    close(upstream.lease, ClosedBy::Local);
+    close(lease, ClosedBy::Local);
     time.note(info, stats)
 }
 

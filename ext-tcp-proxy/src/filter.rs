@@ -6,7 +6,7 @@ use underpass_core::{
     stream_info::StreamInfo,
 };
 
-use crate::{session, settings::Settings};
+use crate::{session::Session, settings::Settings};
 
 /// One `tcp_proxy` of a filter chain, shared by all workers.
 pub(crate) struct TcpProxyFilter {
@@ -25,11 +25,12 @@ impl NetworkFilter for TcpProxyFilter {
         connection: Connection,
         _: Next<'a>,
     ) -> BoxFuture<'a, Result<(), ConnectionError>> {
-        Box::pin(session::serve(&self.settings, connection))
+        Box::pin(Session::new(&self.settings, connection))
     }
 
     fn turned_away(&self, info: &StreamInfo) {
         self.settings.stats.downstream_cx_total.inc();
-        drop(self.settings.log.start(info));
+        self.settings.log.start(info);
+        self.settings.log.end(info);
     }
 }

@@ -53,12 +53,17 @@ impl LogSettings {
         })
     }
 
-    /// The connection starts; the guard that is returned logs its end when it is dropped.
-    pub(crate) fn start<'a>(&'a self, info: &'a StreamInfo) -> EndLog<'a> {
+    /// The connection starts.
+    pub(crate) fn start(&self, info: &StreamInfo) {
         if self.on_start {
             self.write(info, AccessLogType::TcpConnectionStart);
         }
-        EndLog { settings: self, info }
+    }
+
+    /// The connection ends: because it is done, or because somebody ends it.
+    pub(crate) fn end(&self, info: &StreamInfo) {
+        info.complete();
+        self.write(info, AccessLogType::TcpConnectionEnd);
     }
 
     pub(crate) fn connected(&self, info: &StreamInfo) {
@@ -77,18 +82,5 @@ impl LogSettings {
 
     fn write(&self, info: &StreamInfo, moment: AccessLogType) {
         self.logs.log(&FormatContext::new(info, moment));
-    }
-}
-
-/// Logs the end of a connection when it is dropped: because the connection is done, or because somebody ends it.
-pub(crate) struct EndLog<'a> {
-    settings: &'a LogSettings,
-    info: &'a StreamInfo,
-}
-
-impl Drop for EndLog<'_> {
-    fn drop(&mut self) {
-        self.info.complete();
-        self.settings.write(self.info, AccessLogType::TcpConnectionEnd);
     }
 }

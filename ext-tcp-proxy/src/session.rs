@@ -1,13 +1,22 @@
 //! One connection from its first moment to its last.
 
-use std::{future::pending, pin::pin, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::pending,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::{task::yield_now, time::Instant};
 use underpass_core::{
-    connection::{Connection, ConnectionError},
+    cluster::ConnectionLease,
+    connection::{BoxFuture, Connection, ConnectionError},
     io::{BoxIo, refuse},
-    relay::{BufferPool, RelayOptions, relay},
+    relay::{BufferPool, OwnedRelay, RelayOptions},
     response_flags::ResponseFlag,
     stream_info::SharedStreamInfo,
     timers::Timers,
@@ -21,32 +30,117 @@ use crate::{
     overrides::{IdleTimeoutOverride, receives_before_connect},
     settings::{MaxDuration, Settings},
     traffic::{DownstreamTraffic, RelayTraffic},
+    tunneling::ResponseTrailers,
     upstream::Upstream,
 };
 
-/// Serves a connection until it is done.
-pub(crate) async fn serve(settings: &Settings, connection: Connection) -> Result<(), ConnectionError> {
-    let Connection { io, info, worker, buffer_limit, .. } = connection;
-    settings.stats.downstream_cx_total.inc();
-    // As in Envoy, each TCP connection has one.
-    info.has_random_id.set(true);
-    let _logs_the_end = settings.log.start(&info);
-    let session = Session::new(settings, &info, &worker, io, buffer_limit);
-    // Pinned once: two branches with a session each would take twice the memory.
-    let mut work = pin!(session.run());
-    match settings.log.interval {
-        None => work.await,
-        Some(interval) => tokio::select! {
-            outcome = &mut work => outcome,
-            never = settings.log.periodically(&info, interval) => match never {},
-        },
+/// Serves a connection until it is done. It is a future written by hand, since one lives as long as each connection and each hop
+/// of it: an `async` function would keep what it was called with, and what came before, beside what is needed to the end.
+pub(crate) struct Session<'a> {
+    settings: &'a Settings,
+    info: SharedStreamInfo,
+    stage: Stage<'a>,
+    /// Logs again and again, where that is wanted.
+    periodic_log: Option<BoxFuture<'a, Infallible>>,
+}
+
+enum Stage<'a> {
+    Connecting(BoxFuture<'a, Result<Relaying, ConnectionError>>),
+    Relaying(Relaying),
+    Ending,
+    Done,
+}
+
+/// A connection with its upstream connection.
+struct Relaying {
+    relay: OwnedRelay,
+    lease: Option<Box<dyn ConnectionLease>>,
+    trailers: Option<ResponseTrailers>,
+}
+
+impl<'a> Session<'a> {
+    /// A session that starts now.
+    pub(crate) fn new(settings: &'a Settings, connection: Connection) -> Self {
+        let Connection { io, info, worker, buffer_limit, drain: _ } = connection;
+        settings.stats.downstream_cx_total.inc();
+        // As in Envoy, each TCP connection has one.
+        info.has_random_id.set(true);
+        settings.log.start(&info);
+        let periodic_log = settings.log.interval.map(|interval| {
+            let info = Rc::clone(&info);
+            Box::pin(async move { settings.log.periodically(&info, interval).await }) as BoxFuture<'a, _>
+        });
+        let stage = Stage::Connecting(Beginning::new(settings, &info, worker, io, buffer_limit).run());
+        Self { settings, info, stage, periodic_log }
     }
 }
 
-struct Session<'a> {
+impl Future for Session<'_> {
+    type Output = Result<(), ConnectionError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let Some(log) = &mut this.periodic_log
+            && let Poll::Ready(never) = log.as_mut().poll(cx)
+        {
+            match never {}
+        }
+        let outcome = loop {
+            match &mut this.stage {
+                Stage::Connecting(connecting) => match ready!(connecting.as_mut().poll(cx)) {
+                    Ok(relaying) => this.stage = Stage::Relaying(relaying),
+                    Err(why) => break Err(why),
+                },
+                Stage::Relaying(relaying) => {
+                    let end = ready!(Pin::new(&mut relaying.relay).poll(cx));
+                    let Stage::Relaying(relaying) = std::mem::replace(&mut this.stage, Stage::Ending) else {
+                        continue;
+                    };
+                    let Relaying { relay, lease, trailers } = relaying;
+                    let (downstream, upstream) = relay.into_streams();
+                    if let Some(trailers) = trailers {
+                        trailers.propagate(&this.info);
+                    }
+                    break ending::relayed(
+                        end,
+                        &this.info,
+                        &this.settings.stats,
+                        downstream,
+                        upstream,
+                        lease,
+                    );
+                }
+                // Whoever polls it again has its answer already.
+                Stage::Ending | Stage::Done => return Poll::Pending,
+            }
+        };
+        this.finish();
+        Poll::Ready(outcome)
+    }
+}
+
+impl Session<'_> {
+    /// Everything of the connection goes, and then its end is logged: once, however it comes about.
+    fn finish(&mut self) {
+        self.stage = Stage::Done;
+        self.periodic_log = None;
+        self.settings.log.end(&self.info);
+    }
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        if !matches!(self.stage, Stage::Done) {
+            self.finish();
+        }
+    }
+}
+
+/// A connection that has no upstream connection yet.
+struct Beginning<'a> {
     settings: &'a Settings,
-    info: &'a SharedStreamInfo,
-    worker: &'a Rc<Worker>,
+    info: SharedStreamInfo,
+    worker: Rc<Worker>,
     downstream: BoxIo,
     downstream_buffer_limit: usize,
     traffic: DownstreamTraffic,
@@ -55,11 +149,11 @@ struct Session<'a> {
     deadline: Option<Instant>,
 }
 
-impl<'a> Session<'a> {
+impl<'a> Beginning<'a> {
     fn new(
         settings: &'a Settings,
-        info: &'a SharedStreamInfo,
-        worker: &'a Rc<Worker>,
+        info: &SharedStreamInfo,
+        worker: Rc<Worker>,
         downstream: BoxIo,
         downstream_buffer_limit: usize,
     ) -> Self {
@@ -67,7 +161,7 @@ impl<'a> Session<'a> {
         let idle_timeout = state.get_as::<IdleTimeoutOverride>(IdleTimeoutOverride::KEY);
         Self {
             settings,
-            info,
+            info: Rc::clone(info),
             worker,
             downstream,
             downstream_buffer_limit,
@@ -77,38 +171,30 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn run(mut self) -> Result<(), ConnectionError> {
-        let (settings, info) = (self.settings, self.info);
-        // Boxed, so that a connection that is relayed does not keep the memory of its beginning.
-        let (mut upstream, early_data) = match Box::pin(self.connect()).await {
-            Ok(connected) => connected,
-            Err(why) => {
-                ending::pass_on_refusal(why.refusal(), &self.downstream);
-                refuse(self.downstream);
-                return Err(ending::unconnected(why, info, &settings.stats));
-            }
-        };
-        ending::pass_on_asking(upstream.io.refusal_note(), &self.downstream);
-        *info.upstream.filter_state.borrow_mut() = info.filter_state.borrow().shared_with_upstream();
-        settings.log.connected(info);
-        reads_begin(&upstream.io).await;
-        let is_connection = upstream.lease.is_some();
-        let cluster = Arc::clone(&upstream.cluster);
-        let early = early_data.len();
-        let options = self.relay_options(&upstream, early_data);
-        let traffic = Rc::new(RelayTraffic::new(self.traffic, cluster, is_connection, early));
-        if let Some(for_client) = upstream.for_client.take() {
-            self.downstream = for_client.wrap(self.downstream);
-        }
-        let end = relay(&mut self.downstream, &mut upstream.io, options, traffic).await;
-        if let Some(trailers) = upstream.trailers.take() {
-            trailers.propagate(info);
-        }
-        ending::relayed(end, info, &settings.stats, &mut self.downstream, upstream)
+    /// Boxed, so that a connection that is relayed does not keep the memory of its beginning.
+    fn run(mut self) -> BoxFuture<'a, Result<Relaying, ConnectionError>> {
+        Box::pin(async move {
+            let (upstream, early_data) = match self.connect().await {
+                Ok(connected) => connected,
+                Err(why) => {
+                    ending::pass_on_refusal(why.refusal(), &self.downstream);
+                    refuse(self.downstream);
+                    return Err(ending::unconnected(why, &self.info, &self.settings.stats));
+                }
+            };
+            ending::pass_on_asking(upstream.io.refusal_note(), &self.downstream);
+            let shared = self.info.filter_state.borrow().shared_with_upstream();
+            *self.info.upstream.filter_state.borrow_mut() = shared;
+            self.settings.log.connected(&self.info);
+            reads_begin(&upstream.io).await;
+            Ok(self.relay(upstream, early_data))
+        })
     }
 
-    fn relay_options(&self, upstream: &Upstream, early_data: Bytes) -> RelayOptions {
-        RelayOptions {
+    fn relay(self, upstream: Upstream, early_data: Bytes) -> Relaying {
+        let is_connection = upstream.lease.is_some();
+        let early = early_data.len();
+        let options = RelayOptions {
             downstream_buffer_limit: self.downstream_buffer_limit,
             upstream_buffer_limit: upstream.cluster.buffer_limit,
             idle_timeout: self.idle_timeout,
@@ -119,7 +205,14 @@ impl<'a> Session<'a> {
             early_data,
             pool: (*self.worker.slots().get_or_insert_with(BufferPool::new)).clone(),
             timers: self.worker.timers().clone(),
-        }
+        };
+        let traffic = Rc::new(RelayTraffic::new(self.traffic, upstream.cluster, is_connection, early));
+        let downstream = match upstream.for_client {
+            Some(for_client) => for_client.wrap(self.downstream),
+            None => self.downstream,
+        };
+        let relay = OwnedRelay::new(downstream, upstream.io, options, traffic);
+        Relaying { relay, lease: upstream.lease, trailers: upstream.trailers }
     }
 
     /// Gets an upstream connection, and what the client has sent meanwhile.
@@ -177,7 +270,7 @@ fn time_up(
     timers: &Timers,
     idle_timeout: Option<Duration>,
     deadline: Option<Instant>,
-) -> impl Future<Output = TimeUp> {
+) -> impl Future<Output = TimeUp> + use<> {
     let idle = idle_timeout.map(|timeout| (Instant::now() + timeout, TimeUp::Idle));
     let duration = deadline.map(|deadline| (deadline, TimeUp::Duration));
     let first = [idle, duration].into_iter().flatten().min_by_key(|(at, _)| *at);

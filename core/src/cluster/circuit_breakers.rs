@@ -162,6 +162,16 @@ impl Resource {
         ResourceHold(Arc::clone(&self.0))
     }
 
+    /// Takes one as [`hold`](Self::hold) does, for who remembers to [release](Self::release) it.
+    pub fn take(&self) {
+        self.0.take();
+    }
+
+    /// Gives back one that was taken.
+    pub fn release(&self) {
+        self.0.release();
+    }
+
     /// How many are taken.
     pub fn in_use(&self) -> u64 {
         self.0.in_use.load(Ordering::Relaxed)

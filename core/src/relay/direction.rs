@@ -4,10 +4,10 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
-use super::pool::{BufferPool, BufferSize};
+use super::pool::{BufferPool, BufferSize, Held};
 use super::splice::Splicer;
 use super::{Accounting, Operation, Side};
 use crate::io::BoxIo;
@@ -27,22 +27,19 @@ pub(super) struct Direction {
     /// Whose bytes these are.
     from: Side,
     phase: Phase,
-    /// Bytes in memory of somebody else that wait to be written, before those of `buffer`.
-    chunk: Bytes,
-    /// Bytes that were read; those before `written` are written.
-    buffer: BytesMut,
-    written: usize,
     /// The size of the next buffer, which follows the traffic.
     size: BufferSize,
-    /// What passes through a pipe. It holds bytes only while `chunk` and `buffer` do not.
-    splicer: Splicer,
-    /// How many bytes may wait in a buffer or a pipe.
-    limit: usize,
     paused: bool,
     unflushed: bool,
     /// Whether bytes were read since the relay was polled.
     has_read_now: bool,
     ended_with_bytes: bool,
+    /// How many bytes may wait in a buffer or a pipe.
+    limit: u32,
+    /// Bytes in memory that wait to be written, and memory for more.
+    held: Option<Box<Held>>,
+    /// What passes through a pipe. It holds bytes only while there are none in memory.
+    splicer: Splicer,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,16 +70,14 @@ pub(super) struct Failure {
 
 impl Direction {
     /// A direction for the bytes of `from` that lets at most `limit` of them wait. `early` bytes go first.
-    pub(super) fn new(from: Side, limit: usize, early: Bytes) -> Self {
+    pub(super) fn new(from: Side, limit: u32, early: Bytes) -> Self {
         Self {
             from,
             phase: Phase::Reading,
-            chunk: early,
-            buffer: BytesMut::new(),
-            written: 0,
             size: BufferSize::SMALLEST,
-            splicer: Splicer::default(),
             limit: limit.max(1),
+            held: (!early.is_empty()).then(|| Box::new(Held { chunk: early, ..Held::default() })),
+            splicer: Splicer::default(),
             paused: false,
             unflushed: false,
             has_read_now: false,
@@ -92,7 +87,7 @@ impl Direction {
 
     /// Whether bytes wait to be written.
     pub(super) fn has_pending(&self) -> bool {
-        !self.chunk.is_empty() || self.written < self.buffer.len() || self.splicer.held() > 0
+        self.held.as_ref().is_some_and(|held| held.has_bytes()) || self.splicer.held() > 0
     }
 
     /// Whether the end of stream of the source was read.
@@ -106,8 +101,12 @@ impl Direction {
     }
 
     /// Lets at most `limit` bytes wait.
-    pub(super) fn set_limit(&mut self, limit: usize) {
+    pub(super) fn set_limit(&mut self, limit: u32) {
         self.limit = limit.max(1);
+    }
+
+    fn limit(&self) -> usize {
+        self.limit as usize
     }
 
     /// Somebody else has written to the sink for this direction.
@@ -204,9 +203,8 @@ impl Direction {
     }
 
     fn release_buffer(&mut self, pool: &BufferPool) {
-        self.written = 0;
-        if self.buffer.capacity() > 0 {
-            pool.give(std::mem::take(&mut self.buffer));
+        if let Some(held) = self.held.take() {
+            pool.give(held);
         }
     }
 
@@ -216,7 +214,7 @@ impl Direction {
         around: &mut Surroundings<'_>,
     ) -> Poll<Result<(), Failure>> {
         while self.has_pending() {
-            let written = match ready!(self.poll_write(cx, around.sink)) {
+            let written = match ready!(self.poll_write(cx, around)) {
                 Ok(0) => Err(io::ErrorKind::WriteZero.into()),
                 other => other,
             };
@@ -228,66 +226,73 @@ impl Direction {
                 Side::Upstream => around.accounting.downstream_written(n as u64),
             }
         }
-        self.buffer.clear();
-        self.written = 0;
+        if let Some(held) = &mut self.held {
+            held.buffer.clear();
+            held.written = 0;
+        }
         self.resume(around.accounting);
         Poll::Ready(Ok(()))
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, sink: &mut BoxIo) -> Poll<io::Result<usize>> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, around: &mut Surroundings<'_>) -> Poll<io::Result<usize>> {
+        let sink = &mut *around.sink;
         if self.splicer.held() > 0 {
             if let Some(spliced) = ready!(self.splicer.poll_out(cx, sink)) {
                 return Poll::Ready(spliced);
             }
-            self.chunk = self.splicer.take_back()?.into();
+            let chunk = self.splicer.take_back()?.into();
+            self.held.get_or_insert_with(|| around.pool.take_empty()).chunk = chunk;
         }
-        if self.chunk.is_empty() && self.should_hand_over() && sink.takes_bytes() {
-            self.chunk = std::mem::take(&mut self.buffer).freeze();
+        let Some(held) = &mut self.held else { return Poll::Ready(Ok(0)) };
+        if held.chunk.is_empty() && should_hand_over(held) && sink.takes_bytes() {
+            held.chunk = std::mem::take(&mut held.buffer).freeze();
         }
-        if !self.chunk.is_empty() {
-            return sink.poll_write_bytes(cx, &mut self.chunk);
+        if !held.chunk.is_empty() {
+            return sink.poll_write_bytes(cx, &mut held.chunk);
         }
-        let n = ready!(Pin::new(sink).poll_write(cx, &self.buffer[self.written..]))?;
-        self.written += n;
+        let n = ready!(Pin::new(sink).poll_write(cx, &held.buffer[held.written..]))?;
+        held.written += n;
         Poll::Ready(Ok(n))
-    }
-
-    /// Handing over pins the whole buffer, so it must be filled well.
-    fn should_hand_over(&self) -> bool {
-        self.written == 0
-            && self.buffer.len() >= HAND_OVER_FROM
-            && self.buffer.len() >= self.buffer.capacity() / 2
     }
 
     /// Whether more can be read while the sink is blocked.
     fn has_room(&self, around: &Surroundings<'_>) -> bool {
         // A source that lends bytes keeps them as well as we would. What comes behind bytes in a pipe has to wait.
-        !around.source.lends_bytes() && self.buffer.capacity() > 0 && self.room() > 0
+        !around.source.lends_bytes() && self.held.as_ref().is_some_and(|held| self.room(held) > 0)
     }
 
-    fn room(&self) -> usize {
-        self.size.bytes().min(self.limit).min(self.buffer.capacity()).saturating_sub(self.buffer.len())
+    fn room(&self, held: &Held) -> usize {
+        let size = self.size.bytes().min(self.limit()).min(held.buffer.capacity());
+        size.saturating_sub(held.buffer.len())
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, around: &mut Surroundings<'_>) -> Poll<io::Result<usize>> {
-        if !self.has_pending() && around.source.lends_bytes() {
-            self.chunk = ready!(around.source.poll_read_bytes(cx, self.limit))?;
-            return Poll::Ready(Ok(self.chunk.len()));
+        let has_pending = self.has_pending();
+        if !has_pending && around.source.lends_bytes() {
+            let chunk = ready!(around.source.poll_read_bytes(cx, self.limit()))?;
+            let n = chunk.len();
+            if n > 0 {
+                self.held.get_or_insert_with(|| around.pool.take_empty()).chunk = chunk;
+            }
+            return Poll::Ready(Ok(n));
         }
-        if !self.has_pending() && self.splicer.is_due(around, self.limit) {
+        if !has_pending && self.splicer.is_due(around, self.limit()) {
             self.release_buffer(around.pool);
-            if let Some(spliced) = ready!(self.splicer.poll_in(cx, around, self.limit)) {
+            if let Some(spliced) = ready!(self.splicer.poll_in(cx, around, self.limit())) {
                 return Poll::Ready(spliced);
             }
         }
-        if !self.has_pending() && self.buffer.capacity() < self.size.bytes() {
+        let capacity = self.held.as_ref().map_or(0, |held| held.buffer.capacity());
+        if !has_pending && capacity < self.size.bytes() {
             self.release(around.pool);
-            self.buffer = around.pool.take(self.size);
         }
-        let room = self.room();
-        let fresh = self.buffer.is_empty();
-        let mut target = (&mut self.buffer).limit(room);
-        let n = ready!(pin!(around.source.read_buf(&mut target)).poll(cx))?;
+        let mut held = self.held.take().unwrap_or_else(|| around.pool.take(self.size));
+        let room = self.room(&held);
+        let fresh = held.buffer.is_empty();
+        let mut target = (&mut held.buffer).limit(room);
+        let read = pin!(around.source.read_buf(&mut target)).poll(cx);
+        self.held = Some(held);
+        let n = ready!(read)?;
         if fresh {
             self.adapt_size(n, room);
             self.splicer.note_copied(n, around.pool);
@@ -298,7 +303,7 @@ impl Direction {
     /// A read that filled its buffer asks for a larger one, a read far below for a smaller one.
     fn adapt_size(&mut self, read: usize, room: usize) {
         if read == room {
-            self.size = self.size.grown(self.limit);
+            self.size = self.size.grown(self.limit());
         } else if read < self.size.bytes() / 16 {
             self.size = self.size.shrunk();
         }
@@ -352,4 +357,10 @@ impl Direction {
     fn sink_failure(&self, operation: Operation, error: io::Error) -> Failure {
         Failure { side: self.from.other(), operation, error }
     }
+}
+
+/// Handing over pins the whole buffer, so it must be filled well.
+fn should_hand_over(held: &Held) -> bool {
+    let Held { buffer, written, .. } = held;
+    *written == 0 && buffer.len() >= HAND_OVER_FROM && buffer.len() >= buffer.capacity() / 2
 }

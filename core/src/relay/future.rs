@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::direction::{Direction, Failure, Surroundings};
@@ -16,22 +15,40 @@ use crate::io::{AbortWatch, BoxIo, Io};
 use crate::timers::Alarm;
 use crate::user_space_socket::BufferLimits;
 
-pin_project! {
-    /// A running relay; see [`relay`](super::relay). Dropping it stops it and leaves the streams to the caller.
-    #[must_use = "futures do nothing unless polled"]
-    pub struct Relay<'a> {
-        pump: Pump<'a>,
-        limits: Limits,
-        #[pin]
-        timer: Option<Alarm>,
-    }
+/// A running relay; see [`relay`](super::relay). Dropping it stops it and leaves the streams to the caller.
+#[must_use = "futures do nothing unless polled"]
+pub struct Relay<'a> {
+    downstream: &'a mut BoxIo,
+    upstream: &'a mut BoxIo,
+    engine: Engine,
 }
 
-/// What moves the bytes.
+/// A running relay that has its streams to itself, for who keeps many of them. Dropping it closes them.
+#[must_use = "futures do nothing unless polled"]
+pub struct OwnedRelay {
+    downstream: BoxIo,
+    upstream: BoxIo,
+    engine: Engine,
+}
+
+/// A relay without its streams.
+struct Engine {
+    pump: State,
+    limits: Limits,
+    timer: Option<Alarm>,
+}
+
+/// What moves the bytes, while it does.
 pub(super) struct Pump<'a> {
     pub(super) downstream: &'a mut BoxIo,
     /// Nothing while it is parked.
     pub(super) upstream: &'a mut BoxIo,
+    pub(super) state: &'a mut State,
+}
+
+/// What is to be known from one poll to the next. Every connection and every hop of it has one: rare things are boxed, and what
+/// exists only while bytes wait is lent by the pool.
+pub(super) struct State {
     pub(super) accounting: Rc<dyn Accounting>,
     pool: BufferPool,
     pub(super) to_upstream: Direction,
@@ -45,10 +62,14 @@ pub(super) struct Pump<'a> {
     first_ended: Option<Side>,
     flushing_upstream: bool,
     watch_aborts: bool,
-    /// Boxed, since few relays come to need it.
-    abort_watch: Option<Box<AbortWatch>>,
-    /// Boxed, since few relays come to need it and all of them would carry it.
-    last_words: Option<Box<LastWords>>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few relays come to need.
+#[derive(Default)]
+struct Rare {
+    abort_watch: AbortWatch,
+    last_words: Option<LastWords>,
 }
 
 /// An upstream that failed a write, while what it has sent is still on its way.
@@ -71,21 +92,88 @@ impl<'a> Relay<'a> {
         options: RelayOptions,
         accounting: Rc<dyn Accounting>,
     ) -> Self {
+        let engine = Engine::new(downstream, upstream, options, accounting);
+        Self { downstream, upstream, engine }
+    }
+
+    /// Whether the end of stream of `side` was read.
+    pub fn has_ended(&self, side: Side) -> bool {
+        self.engine.pump.from(side).has_ended()
+    }
+
+    /// Whether all that `side` sent was written to the other side, its end included.
+    pub fn has_delivered(&self, side: Side) -> bool {
+        self.engine.pump.from(side).is_done()
+    }
+}
+
+impl OwnedRelay {
+    /// Starts a relay as [`relay`](super::relay) does.
+    pub fn new(
+        mut downstream: BoxIo,
+        mut upstream: BoxIo,
+        options: RelayOptions,
+        accounting: Rc<dyn Accounting>,
+    ) -> Self {
+        let engine = Engine::new(&mut downstream, &mut upstream, options, accounting);
+        Self { downstream, upstream, engine }
+    }
+
+    /// Stops it, if it has not ended, and gives the two streams back, downstream first.
+    pub fn into_streams(mut self) -> (BoxIo, BoxIo) {
+        self.engine.stop(&mut self.downstream, &mut self.upstream);
+        let take = |io: &mut BoxIo| std::mem::replace(io, Box::new(tokio::io::empty()));
+        (take(&mut self.downstream), take(&mut self.upstream))
+    }
+}
+
+impl Future for Relay<'_> {
+    type Output = RelayEnd;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RelayEnd> {
+        let Self { downstream, upstream, engine } = &mut *self;
+        engine.poll(downstream, upstream, cx)
+    }
+}
+
+impl Future for OwnedRelay {
+    type Output = RelayEnd;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RelayEnd> {
+        let Self { downstream, upstream, engine } = &mut *self;
+        engine.poll(downstream, upstream, cx)
+    }
+}
+
+impl Drop for Relay<'_> {
+    fn drop(&mut self) {
+        self.engine.stop(self.downstream, self.upstream);
+    }
+}
+
+impl Drop for OwnedRelay {
+    fn drop(&mut self) {
+        self.engine.stop(&mut self.downstream, &mut self.upstream);
+    }
+}
+
+impl Engine {
+    fn new(
+        downstream: &mut BoxIo,
+        upstream: &mut BoxIo,
+        options: RelayOptions,
+        accounting: Rc<dyn Accounting>,
+    ) -> Self {
         let limits = Limits {
             idle_timeout: options.idle_timeout,
             deadline: options.deadline,
             last_activity: Instant::now(),
         };
-        let buffers = BufferLimits {
-            to_upstream: options.upstream_buffer_limit,
-            to_downstream: options.downstream_buffer_limit,
-        };
-        let pump = Pump {
+        let buffers = BufferLimits::new(options.upstream_buffer_limit, options.downstream_buffer_limit);
+        let pump = State {
             may_park: options.fuse_hops && downstream.user_space_socket().is_some(),
             is_parked: false,
             is_before_a_hop: upstream.user_space_socket().is_some(),
-            downstream,
-            upstream,
             accounting,
             pool: options.pool,
             to_upstream: Direction::new(Side::Downstream, buffers.to_upstream, options.early_data),
@@ -94,58 +182,54 @@ impl<'a> Relay<'a> {
             first_ended: None,
             flushing_upstream: false,
             watch_aborts: options.watch_aborts,
-            abort_watch: None,
-            last_words: None,
+            rare: None,
         };
         Self { pump, timer: limits.next().map(|next| options.timers.at(next)), limits }
     }
 
-    /// Whether the end of stream of `side` was read.
-    pub fn has_ended(&self, side: Side) -> bool {
-        self.pump.from(side).has_ended()
-    }
-
-    /// Whether all that `side` sent was written to the other side, its end included.
-    pub fn has_delivered(&self, side: Side) -> bool {
-        self.pump.from(side).is_done()
-    }
-}
-
-impl Future for Relay<'_> {
-    type Output = RelayEnd;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RelayEnd> {
-        let mut this = self.project();
+    fn poll(&mut self, downstream: &mut BoxIo, upstream: &mut BoxIo, cx: &mut Context<'_>) -> Poll<RelayEnd> {
         let mut active = false;
-        if let Some(at) = this.pump.parked_activity() {
-            this.limits.last_activity = this.limits.last_activity.max(at);
+        let mut pump = Pump { downstream, upstream, state: &mut self.pump };
+        if let Some(at) = pump.parked_activity() {
+            self.limits.last_activity = self.limits.last_activity.max(at);
         }
-        let pumped = this.pump.poll(cx, &mut active);
+        let pumped = pump.poll(cx, &mut active);
         if active {
             let now = Instant::now();
-            this.limits.last_activity = now;
-            this.pump.note_activity_of_hops(now);
+            self.limits.last_activity = now;
+            pump.note_activity_of_hops(now);
         }
         match pumped {
-            Poll::Ready(end @ RelayEnd::Failed { .. }) => return Poll::Ready(this.limits.overtake(end)),
+            Poll::Ready(end @ RelayEnd::Failed { .. }) => return Poll::Ready(self.limits.overtake(end)),
             Poll::Ready(end) => return Poll::Ready(end),
             Poll::Pending => {}
         }
         // The timer is not moved with every byte: when it fires, it is set again for what is left.
-        while let Some(mut timer) = this.timer.as_mut().as_pin_mut() {
-            if timer.as_mut().poll(cx).is_pending() {
+        while let Some(timer) = &mut self.timer {
+            if Pin::new(&mut *timer).poll(cx).is_pending() {
                 break;
             }
-            match this.limits.check(Instant::now()) {
+            match self.limits.check(Instant::now()) {
                 Ok(Some(next)) => timer.reset(next),
                 Ok(None) => break,
                 Err(end) => {
-                    this.pump.take_back();
+                    pump.take_back();
                     return Poll::Ready(end);
                 }
             }
         }
         Poll::Pending
+    }
+
+    /// Leaves the streams as they are when nobody relays between them. Doing it again changes nothing.
+    fn stop(&mut self, downstream: &mut BoxIo, upstream: &mut BoxIo) {
+        Pump { downstream, upstream, state: &mut self.pump }.take_back();
+        let pump = &mut self.pump;
+        if std::mem::take(&mut pump.flushing_upstream) {
+            pump.accounting.upstream_flush_finished();
+        }
+        pump.to_upstream.release(&pump.pool);
+        pump.to_downstream.release(&pump.pool);
     }
 }
 
@@ -176,13 +260,13 @@ impl Limits {
 
 impl Pump<'_> {
     fn poll(&mut self, cx: &mut Context<'_>, active: &mut bool) -> Poll<RelayEnd> {
-        if self.is_parked {
+        if self.state.is_parked {
             return self.poll_parked(cx, active);
         }
         let pumped = self.poll_pumping(cx, active);
         if pumped.is_pending() {
             self.park_if_quiet();
-            if self.is_parked {
+            if self.state.is_parked {
                 self.wake_client();
             }
         }
@@ -190,26 +274,26 @@ impl Pump<'_> {
     }
 
     pub(super) fn poll_pumping(&mut self, cx: &mut Context<'_>, active: &mut bool) -> Poll<RelayEnd> {
-        if let Some(end) = self.last_words.take() {
-            return self.poll_last_words(*end, cx, active);
+        if let Some(end) = self.state.rare.as_mut().and_then(|rare| rare.last_words.take()) {
+            return self.poll_last_words(end, cx, active);
         }
-        if self.is_before_a_hop {
+        if self.state.is_before_a_hop {
             self.keep_to_limits_of_hops();
         }
         for side in [Side::Downstream, Side::Upstream] {
             if let Poll::Ready(Err(failure)) = self.poll_direction(side, cx, active) {
                 return self.poll_failed(failure, cx, active);
             }
-            if self.first_ended.is_none() && self.from(side).has_ended() {
-                self.first_ended = Some(side);
+            if self.state.first_ended.is_none() && self.state.from(side).has_ended() {
+                self.state.first_ended = Some(side);
             }
         }
-        if let (Some(first), true) = (self.first_ended, self.is_done()) {
+        if let (Some(first), true) = (self.state.first_ended, self.state.is_done()) {
             self.note_flush();
             return Poll::Ready(RelayEnd::Finished { first });
         }
         // What it sent before is not worth a host's connection: whoever is blocked by it could stay so for long.
-        if self.to_upstream.is_paused() && self.poll_aborted(cx).is_ready() {
+        if self.state.to_upstream.is_paused() && self.poll_aborted(cx).is_ready() {
             return Poll::Ready(reset_by(Side::Downstream).into_end(false));
         }
         for side in [Side::Downstream, Side::Upstream] {
@@ -222,8 +306,8 @@ impl Pump<'_> {
     }
 
     fn poll_aborted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.watch_aborts {
-            return self.abort_watch.get_or_insert_default().poll(self.downstream, cx);
+        if self.state.watch_aborts {
+            return self.state.rare.get_or_insert_default().abort_watch.poll(self.downstream, cx);
         }
         self.downstream.poll_aborted(cx)
     }
@@ -235,7 +319,7 @@ impl Pump<'_> {
         cx: &mut Context<'_>,
         active: &mut bool,
     ) -> Poll<RelayEnd> {
-        let after_end = self.from(failure.side).has_ended();
+        let after_end = self.state.from(failure.side).has_ended();
         if failure.side == Side::Downstream || failure.operation == Operation::Read {
             return Poll::Ready(failure.into_end(after_end));
         }
@@ -255,24 +339,13 @@ impl Pump<'_> {
     ) -> Poll<RelayEnd> {
         let failure = match self.poll_direction(Side::Upstream, cx, active) {
             Poll::Pending => {
-                self.last_words = Some(Box::new(LastWords { failure, after_end }));
+                self.state.rare.get_or_insert_default().last_words = Some(LastWords { failure, after_end });
                 return Poll::Pending;
             }
             Poll::Ready(Err(better)) if better.side == Side::Upstream && !failure.says_all() => better,
             Poll::Ready(_) => failure,
         };
         Poll::Ready(failure.into_end(after_end))
-    }
-
-    fn from(&self, side: Side) -> &Direction {
-        match side {
-            Side::Downstream => &self.to_upstream,
-            Side::Upstream => &self.to_downstream,
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        self.to_upstream.is_done() && self.to_downstream.is_done()
     }
 
     fn poll_direction(
@@ -282,16 +355,17 @@ impl Pump<'_> {
         active: &mut bool,
     ) -> Poll<Result<(), Failure>> {
         let (direction, source, sink) = match from {
-            Side::Downstream => (&mut self.to_upstream, &mut *self.downstream, &mut *self.upstream),
-            Side::Upstream => (&mut self.to_downstream, &mut *self.upstream, &mut *self.downstream),
+            Side::Downstream => (&mut self.state.to_upstream, &mut *self.downstream, &mut *self.upstream),
+            Side::Upstream => (&mut self.state.to_downstream, &mut *self.upstream, &mut *self.downstream),
         };
-        let accounting = &*self.accounting;
-        direction.poll_pump(cx, &mut Surroundings { source, sink, accounting, pool: &self.pool, active })
+        let accounting = &*self.state.accounting;
+        direction
+            .poll_pump(cx, &mut Surroundings { source, sink, accounting, pool: &self.state.pool, active })
     }
 
     /// Whether a side that has ended has meanwhile left, so that what is still to come for it is in vain.
     fn is_gone(&mut self, side: Side, cx: &mut Context<'_>) -> bool {
-        let in_vain = self.from(side).has_ended() && !self.from(side.other()).is_done();
+        let in_vain = self.state.from(side).has_ended() && !self.state.from(side.other()).is_done();
         let io = match side {
             Side::Downstream => &mut *self.downstream,
             Side::Upstream => &mut *self.upstream,
@@ -301,23 +375,36 @@ impl Pump<'_> {
 
     /// Tells when downstream is closed both ways while bytes still wait for upstream, and when that is over.
     fn note_flush(&mut self) {
-        let closed = self.to_upstream.has_ended() && self.to_downstream.is_done();
-        let flushing = closed && self.to_upstream.has_pending();
+        let closed = self.state.to_upstream.has_ended() && self.state.to_downstream.is_done();
+        let flushing = closed && self.state.to_upstream.has_pending();
         // Envoy writes in a later turn, so it finds bytes that came with the end of stream still there.
         let has_flushed = closed
-            && self.first_ended == Some(Side::Upstream)
-            && self.to_upstream.is_done()
-            && self.to_upstream.ended_with_bytes();
-        if has_flushed && !flushing && !self.flushing_upstream {
-            self.accounting.upstream_flush_started();
-            self.accounting.upstream_flush_finished();
+            && self.state.first_ended == Some(Side::Upstream)
+            && self.state.to_upstream.is_done()
+            && self.state.to_upstream.ended_with_bytes();
+        if has_flushed && !flushing && !self.state.flushing_upstream {
+            self.state.accounting.upstream_flush_started();
+            self.state.accounting.upstream_flush_finished();
         }
-        if flushing && !self.flushing_upstream {
-            self.accounting.upstream_flush_started();
-        } else if !flushing && self.flushing_upstream {
-            self.accounting.upstream_flush_finished();
+        if flushing && !self.state.flushing_upstream {
+            self.state.accounting.upstream_flush_started();
+        } else if !flushing && self.state.flushing_upstream {
+            self.state.accounting.upstream_flush_finished();
         }
-        self.flushing_upstream = flushing;
+        self.state.flushing_upstream = flushing;
+    }
+}
+
+impl State {
+    fn from(&self, side: Side) -> &Direction {
+        match side {
+            Side::Downstream => &self.to_upstream,
+            Side::Upstream => &self.to_downstream,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.to_upstream.is_done() && self.to_downstream.is_done()
     }
 }
 
@@ -334,16 +421,5 @@ impl Failure {
 
     fn into_end(self, after_end: bool) -> RelayEnd {
         RelayEnd::Failed { side: self.side, operation: self.operation, error: self.error, after_end }
-    }
-}
-
-impl Drop for Pump<'_> {
-    fn drop(&mut self) {
-        self.take_back();
-        if self.flushing_upstream {
-            self.accounting.upstream_flush_finished();
-        }
-        self.to_upstream.release(&self.pool);
-        self.to_downstream.release(&self.pool);
     }
 }

@@ -15,14 +15,15 @@ use crate::user_space_socket::{BufferLimits, Met, Parted};
 impl Pump<'_> {
     /// Parks if nothing is left to do but to carry bytes that are still to come.
     pub(super) fn park_if_quiet(&mut self) {
-        if !self.may_park || !self.to_upstream.is_quiet() || !self.to_downstream.is_quiet() {
+        if !self.state.may_park || !self.state.to_upstream.is_quiet() || !self.state.to_downstream.is_quiet()
+        {
             return;
         }
         let Some(socket) = self.downstream.user_space_socket() else { return };
         if socket.can_fuse() {
             let upstream = replace(self.upstream, Box::new(tokio::io::empty()));
-            socket.fuse(upstream, Rc::clone(&self.accounting), self.limits);
-            self.is_parked = true;
+            socket.fuse(upstream, Rc::clone(&self.state.accounting), self.state.limits);
+            self.state.is_parked = true;
         }
     }
 
@@ -34,7 +35,7 @@ impl Pump<'_> {
         let pumped = match self.unpark(parted) {
             Met::Nothing => self.poll_pumping(cx, active),
             Met::End => {
-                self.to_downstream.note_end(&*self.accounting, active);
+                self.state.to_downstream.note_end(&*self.state.accounting, active);
                 self.poll_pumping(cx, active)
             }
             Met::ReadFailure(error) => self.poll_failed(failed(Operation::Read, error), cx, active),
@@ -45,7 +46,7 @@ impl Pump<'_> {
         }
         // The client's end may wait for an upstream that it no longer has, or for a queue that it does not use any more. If
         // nothing has changed (it was woken for something else) it shall not hear of it, or the two would wake each other for ever.
-        if *active || !self.is_parked {
+        if *active || !self.state.is_parked {
             self.wake_client();
         }
         pumped
@@ -60,7 +61,7 @@ impl Pump<'_> {
 
     /// Takes the upstream back, whatever goes on, so that whoever owns it finds it in its place.
     pub(super) fn take_back(&mut self) {
-        if self.is_parked
+        if self.state.is_parked
             && let Some(parted) = self.downstream.user_space_socket().and_then(|socket| socket.part_now())
         {
             self.unpark(parted);
@@ -69,17 +70,17 @@ impl Pump<'_> {
     }
 
     fn unpark(&mut self, parted: Parted) -> Met {
-        self.is_parked = false;
+        self.state.is_parked = false;
         *self.upstream = parted.io;
         if parted.unflushed {
-            self.to_upstream.note_unflushed();
+            self.state.to_upstream.note_unflushed();
         }
         parted.met
     }
 
     /// When bytes moved that the hop before this one carried.
     pub(super) fn parked_activity(&mut self) -> Option<Instant> {
-        if !self.is_parked {
+        if !self.state.is_parked {
             return None;
         }
         self.downstream.user_space_socket().and_then(|socket| socket.fused_activity())
@@ -88,15 +89,15 @@ impl Pump<'_> {
     /// Keeps to the limits of the hops behind this one, whose work this relay does.
     pub(super) fn keep_to_limits_of_hops(&mut self) {
         let Some(socket) = self.upstream.user_space_socket() else { return };
-        let limits = socket.fused_limits().map_or(self.limits, |fused| fused.min(self.limits));
+        let limits = socket.fused_limits().map_or(self.state.limits, |fused| fused.min(self.state.limits));
         let BufferLimits { to_upstream, to_downstream } = limits;
-        self.to_upstream.set_limit(to_upstream);
-        self.to_downstream.set_limit(to_downstream);
+        self.state.to_upstream.set_limit(to_upstream);
+        self.state.to_downstream.set_limit(to_downstream);
     }
 
     /// Tells the hops behind this one, whose work this relay does, that bytes moved.
     pub(super) fn note_activity_of_hops(&mut self, at: Instant) {
-        if self.is_before_a_hop
+        if self.state.is_before_a_hop
             && let Some(socket) = self.upstream.user_space_socket()
         {
             socket.note_activity(at);

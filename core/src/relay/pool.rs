@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::SpliceOptions;
 use super::pipe_pool::{Pipe, PipePool};
@@ -15,6 +15,30 @@ const SMALLEST: usize = 4 * 1024;
 const SIZES: u8 = 7;
 /// A pool keeps no more than this, however many relays there have been.
 const KEPT_AT_MOST: usize = 1024 * 1024;
+
+/// So many [`Held`] without a buffer are kept.
+const EMPTY_ONES_KEPT: usize = 64;
+
+/// What a direction of a relay has only while bytes wait in it: so that one that waits for bytes is small, it is lent as a whole.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// Bytes in memory of somebody else that wait to be written, before those of `buffer`.
+    pub(super) chunk: Bytes,
+    /// Bytes that were read; those before `written` are written.
+    pub(super) buffer: BytesMut,
+    pub(super) written: usize,
+}
+
+impl Held {
+    fn with_buffer(size: BufferSize) -> Self {
+        Self { buffer: BytesMut::with_capacity(size.bytes()), ..Self::default() }
+    }
+
+    /// Whether bytes wait to be written.
+    pub(super) fn has_bytes(&self) -> bool {
+        !self.chunk.is_empty() || self.written < self.buffer.len()
+    }
+}
 
 /// The size of a buffer: a power of two from 4 to 256 KiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,8 +89,9 @@ struct Store {
 /// Buffers by size, a stack each (the one used last is warm in the cache), and pipes.
 #[derive(Default)]
 struct Shelves {
-    by_size: [Vec<BytesMut>; SIZES as usize],
+    by_size: [Vec<Box<Held>>; SIZES as usize],
     kept: usize,
+    without_buffer: Vec<Box<Held>>,
     pipes: PipePool,
 }
 
@@ -91,14 +116,21 @@ impl BufferPool {
         self.0.as_ref().map_or(0, |store| store.shelves.borrow().kept)
     }
 
-    pub(super) fn take(&self, size: BufferSize) -> BytesMut {
+    /// With a buffer of that size.
+    pub(super) fn take(&self, size: BufferSize) -> Box<Held> {
         let kept = self.0.as_ref().and_then(|store| store.shelves.borrow_mut().take(size));
-        kept.unwrap_or_else(|| BytesMut::with_capacity(size.bytes()))
+        kept.unwrap_or_else(|| Box::new(Held::with_buffer(size)))
     }
 
-    pub(super) fn give(&self, buffer: BytesMut) {
+    /// Without a buffer, for bytes that somebody else has in memory.
+    pub(super) fn take_empty(&self) -> Box<Held> {
+        let kept = self.0.as_ref().and_then(|store| store.shelves.borrow_mut().without_buffer.pop());
+        kept.unwrap_or_default()
+    }
+
+    pub(super) fn give(&self, held: Box<Held>) {
         if let Some(store) = &self.0 {
-            store.shelves.borrow_mut().give(buffer);
+            store.shelves.borrow_mut().give(held);
         }
     }
 
@@ -121,18 +153,27 @@ impl BufferPool {
 }
 
 impl Shelves {
-    fn take(&mut self, size: BufferSize) -> Option<BytesMut> {
-        let buffer = self.by_size[usize::from(size.0)].pop()?;
-        self.kept -= size.bytes();
-        Some(buffer)
+    fn take(&mut self, size: BufferSize) -> Option<Box<Held>> {
+        if let Some(held) = self.by_size[usize::from(size.0)].pop() {
+            self.kept -= size.bytes();
+            return Some(held);
+        }
+        let mut held = self.without_buffer.pop()?;
+        held.buffer = BytesMut::with_capacity(size.bytes());
+        Some(held)
     }
 
-    fn give(&mut self, mut buffer: BytesMut) {
-        let Some(size) = BufferSize::of(&buffer) else { return };
-        if self.kept + size.bytes() <= KEPT_AT_MOST {
-            buffer.clear();
+    fn give(&mut self, mut held: Box<Held>) {
+        held.chunk = Bytes::new();
+        held.written = 0;
+        let size = BufferSize::of(&held.buffer).filter(|size| self.kept + size.bytes() <= KEPT_AT_MOST);
+        if let Some(size) = size {
+            held.buffer.clear();
             self.kept += size.bytes();
-            self.by_size[usize::from(size.0)].push(buffer);
+            self.by_size[usize::from(size.0)].push(held);
+        } else if self.without_buffer.len() < EMPTY_ONES_KEPT {
+            held.buffer = BytesMut::new();
+            self.without_buffer.push(held);
         }
     }
 }
@@ -166,12 +207,12 @@ mod tests {
     #[test]
     fn a_buffer_that_was_given_back_is_lent_again() {
         let pool = BufferPool::new();
-        let mut buffer = pool.take(BufferSize::SMALLEST);
-        buffer.extend_from_slice(b"old");
-        let address = buffer.as_ptr();
-        pool.give(buffer);
+        let mut held = pool.take(BufferSize::SMALLEST);
+        held.buffer.extend_from_slice(b"old");
+        let address = held.buffer.as_ptr();
+        pool.give(held);
         assert_eq!(pool.kept(), 4096);
-        let again = pool.take(BufferSize::SMALLEST);
+        let again = pool.take(BufferSize::SMALLEST).buffer;
         assert_eq!((again.as_ptr(), again.len(), pool.kept()), (address, 0, 0));
     }
 
@@ -180,17 +221,17 @@ mod tests {
         let pool = BufferPool::new();
         let large = BufferSize::SMALLEST.grown(usize::MAX).grown(usize::MAX).grown(usize::MAX);
         let lent: Vec<_> = (0..10).map(|_| pool.take(large)).collect();
-        lent.into_iter().for_each(|buffer| pool.give(buffer));
+        lent.into_iter().for_each(|held| pool.give(held));
         assert_eq!(pool.kept(), KEPT_AT_MOST);
     }
 
     #[test]
     fn a_rest_of_a_buffer_is_not_kept() {
         let pool = BufferPool::new();
-        let mut buffer = pool.take(BufferSize::SMALLEST);
-        buffer.extend_from_slice(b"handed over");
-        let _moved = buffer.split();
-        pool.give(buffer);
+        let mut held = pool.take(BufferSize::SMALLEST);
+        held.buffer.extend_from_slice(b"handed over");
+        let _moved = held.buffer.split();
+        pool.give(held);
         assert_eq!(pool.kept(), 0);
     }
 }

@@ -56,14 +56,19 @@ pub(super) struct Fused {
     owner_notes_activity: bool,
 }
 
-/// How many bytes may wait in the buffers of a relay.
+/// How many bytes may wait in the buffers of a relay. Configurations say so in 32 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BufferLimits {
-    pub(crate) to_upstream: usize,
-    pub(crate) to_downstream: usize,
+    pub(crate) to_upstream: u32,
+    pub(crate) to_downstream: u32,
 }
 
 impl BufferLimits {
+    pub(crate) fn new(to_upstream: usize, to_downstream: usize) -> Self {
+        let limit = |bytes| u32::try_from(bytes).unwrap_or(u32::MAX);
+        Self { to_upstream: limit(to_upstream), to_downstream: limit(to_downstream) }
+    }
+
     pub(crate) fn min(self, other: Self) -> Self {
         Self {
             to_upstream: self.to_upstream.min(other.to_upstream),
