@@ -13,25 +13,19 @@ use underpass_core::{
 use super::host_pool::PoolPlace;
 
 /// A connection that is being opened or is open. Dropping it counts its end.
+///
+/// Every connection and every hop has one, so it holds the cluster and the host, and not each gauge and breaker by itself.
 pub(super) struct Lease {
     cluster: Arc<ClusterInfo>,
     host: Arc<Host>,
     started: Instant,
+    high_priority: bool,
     connect_failed: bool,
     closed_by: ClosedBy,
     ended_with_request: bool,
-    request: Option<RequestHold>,
-    // Held for their drop.
-    _active: GaugeHold,
-    _breaker: ResourceHold,
+    /// Whether it carries the one request that a TCP connection carries.
+    has_request: bool,
     _place: PoolPlace,
-}
-
-/// The one request that a TCP connection carries.
-struct RequestHold {
-    host: Arc<Host>,
-    _active: GaugeHold,
-    _breaker: ResourceHold,
 }
 
 impl Lease {
@@ -45,16 +39,17 @@ impl Lease {
         cluster.stats.upstream_cx_total.inc();
         host.stats.cx_total.fetch_add(1, Ordering::Relaxed);
         host.stats.cx_active.fetch_add(1, Ordering::Relaxed);
+        cluster.stats.upstream_cx_active.inc();
+        cluster.circuit_breakers.of(high_priority).connections.take();
         Self {
             cluster: Arc::clone(cluster),
             host: Arc::clone(host),
             started: Instant::now(),
+            high_priority,
             connect_failed: false,
             closed_by: ClosedBy::Local,
             ended_with_request: false,
-            request: None,
-            _active: cluster.stats.upstream_cx_active.hold(),
-            _breaker: cluster.circuit_breakers.of(high_priority).connections.hold(),
+            has_request: false,
             _place: place,
         }
     }
@@ -65,15 +60,13 @@ impl Lease {
     }
 
     /// Counts that it carries a request.
-    pub(super) fn begin_request(&mut self, high_priority: bool) {
+    pub(super) fn begin_request(&mut self) {
         self.cluster.stats.upstream_rq_total.inc();
         self.host.stats.rq_total.fetch_add(1, Ordering::Relaxed);
         self.host.stats.rq_active.fetch_add(1, Ordering::Relaxed);
-        self.request = Some(RequestHold {
-            host: Arc::clone(&self.host),
-            _active: self.cluster.stats.upstream_rq_active.hold(),
-            _breaker: self.cluster.circuit_breakers.of(high_priority).requests.hold(),
-        });
+        self.cluster.stats.upstream_rq_active.inc();
+        self.cluster.circuit_breakers.of(self.high_priority).requests.take();
+        self.has_request = true;
     }
 
     /// Ends it before it was open. One that is dropped in that state was given up, which is no failure of the host.
@@ -104,7 +97,7 @@ impl Drop for Lease {
             stats.upstream_cx_connect_fail.inc();
             self.host.stats.cx_connect_fail.fetch_add(1, Ordering::Relaxed);
         }
-        let with_request = self.request.is_some() || self.ended_with_request;
+        let with_request = self.has_request || self.ended_with_request;
         if with_request {
             stats.upstream_cx_destroy_with_active_rq.inc();
         }
@@ -122,12 +115,14 @@ impl Drop for Lease {
                 }
             }
         }
-    }
-}
-
-impl Drop for RequestHold {
-    fn drop(&mut self) {
-        self.host.stats.rq_active.fetch_sub(1, Ordering::Relaxed);
+        let breakers = self.cluster.circuit_breakers.of(self.high_priority);
+        if self.has_request {
+            self.host.stats.rq_active.fetch_sub(1, Ordering::Relaxed);
+            stats.upstream_rq_active.dec();
+            breakers.requests.release();
+        }
+        stats.upstream_cx_active.dec();
+        breakers.connections.release();
     }
 }
 
@@ -177,5 +172,16 @@ impl Drop for Pending {
         if !self.resolved {
             self.cluster.stats.upstream_rq_cancelled.inc();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_small() {
+        // Every connection has one, and every hop.
+        assert!(size_of::<Lease>() <= 48, "{} bytes", size_of::<Lease>());
     }
 }

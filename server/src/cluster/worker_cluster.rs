@@ -229,7 +229,7 @@ impl Cluster for WorkerCluster {
             match self.connect(&host, context, lease).await {
                 Ok((opened, mut lease)) => {
                     pending.ready();
-                    lease.begin_request(context.high_priority);
+                    lease.begin_request();
                     Ok(self.connection(host, opened, lease))
                 }
                 Err(failure) => {

@@ -19,9 +19,9 @@ use underpass_core::{
 
 use super::{
     Endpoint, Listener, ListenerBase,
-    connection::{self, Arrival},
+    connection::{self, Served},
     connection_balancer::Membership,
-    connection_limit::{ConnectionCount, Counted},
+    connection_limit::{ConnectionCount, CountedEverywhere},
     filter_chain::FilterChain,
     raw_connection::{KernelStream, RawConnection},
     stats::PerWorkerStats,
@@ -133,21 +133,21 @@ impl ActiveListener {
     /// Takes a connection of the kernel in, unless there are too many; it may go to another worker.
     pub(crate) fn accept(self: &Rc<Self>, stream: KernelStream, local: Address, remote: Address) {
         let runtime = self.worker.server().runtime.snapshot();
-        let mut counted = Vec::with_capacity(4);
+        let mut by_process = None;
         if let Some(global) = &self.base.global {
-            let Some(admitted) = global.admit(&runtime) else {
+            by_process = global.admit(&runtime);
+            if by_process.is_none() {
                 return self.base.stats.downstream_global_cx_overflow.inc();
-            };
-            counted.push(admitted);
+            }
         }
         let limit = runtime.integer(&self.base.connection_limit_key, u64::MAX);
-        let Some(admitted) = self.base.connections.hold_below(limit) else {
+        let Some(by_listener) = self.base.connections.hold_below(limit) else {
             return self.base.stats.downstream_cx_overflow.inc();
         };
-        counted.push(admitted);
+        let mut counted = CountedEverywhere::new(by_listener, by_process);
         let balancer = self.base.kernel().and_then(|kernel| kernel.balancer.as_ref());
         if let Some(pick) = balancer.and_then(|balancer| balancer.pick(self.worker.index())) {
-            counted.push(pick.counted);
+            counted.by_seat = Some(pick.counted);
             if let Some(elsewhere) = pick.elsewhere {
                 return match stream.detach(local, remote, counted) {
                     // It comes back from a worker that has stopped in this moment.
@@ -173,7 +173,7 @@ impl ActiveListener {
         stream: KernelStream,
         local: Address,
         remote: Address,
-        counted: Vec<Counted>,
+        counted: CountedEverywhere,
     ) {
         self.serve(stream.into_io(), self.stream_info(remote, local), counted);
     }
@@ -185,7 +185,7 @@ impl ActiveListener {
             Some(passthrough) => info.merge(passthrough),
             None => info.internal_hops.set(1),
         }
-        let counted = vec![self.base.connections.hold()];
+        let counted = CountedEverywhere::new(self.base.connections.hold(), None);
         self.serve(Box::new(socket), info, counted);
     }
 
@@ -195,8 +195,9 @@ impl ActiveListener {
         let info = self.stream_info(addresses.remote().clone(), addresses.local().clone());
         *info.addresses.borrow_mut() = addresses;
         info.local_address_restored.set(true);
-        let mut counted = vec![self.base.connections.hold()];
-        counted.extend(self.base.global.as_ref().map(|global| global.hold()));
+        let by_listener = self.base.connections.hold();
+        let by_process = self.base.global.as_ref().map(|global| global.hold());
+        let counted = CountedEverywhere::new(by_listener, by_process);
         self.serve(io, info, counted);
     }
 
@@ -210,11 +211,11 @@ impl ActiveListener {
         Rc::new(StreamInfo::new(id, Arc::clone(&self.base.info), remote, local))
     }
 
-    fn serve(self: &Rc<Self>, io: BoxIo, info: SharedStreamInfo, mut counted: Vec<Counted>) {
-        counted.push(self.total.hold());
+    fn serve(self: &Rc<Self>, io: BoxIo, info: SharedStreamInfo, mut counted: CountedEverywhere) {
+        counted.by_server = Some(self.total.hold());
         let key = self.connections.borrow_mut().insert(Open::default());
         let place = Place { listener: Rc::clone(self), key };
-        let task = tokio::task::spawn_local(connection::serve(Arrival { io, info, place, counted }));
+        let task = tokio::task::spawn_local(connection::serve(Served::new(io, info, counted, place)));
         if let Some(open) = self.connections.borrow_mut().get_mut(key) {
             open.task = Some(task.abort_handle());
         }

@@ -43,6 +43,25 @@ impl Drop for Counted {
     }
 }
 
+/// All that counts one connection, as long as it lives.
+#[derive(Debug)]
+pub(crate) struct CountedEverywhere {
+    _by_listener: Counted,
+    /// Those that came through kernel sockets.
+    _by_process: Option<Counted>,
+    /// By the worker's place in an exact balance.
+    pub(crate) by_seat: Option<Counted>,
+    /// By the server, once a worker serves it.
+    pub(crate) by_server: Option<Counted>,
+}
+
+impl CountedEverywhere {
+    /// One that a listener took in.
+    pub(crate) fn new(by_listener: Counted, by_process: Option<Counted>) -> Self {
+        Self { _by_listener: by_listener, _by_process: by_process, by_seat: None, by_server: None }
+    }
+}
+
 /// The connections of the process that came through kernel sockets, and their limit.
 ///
 /// The limit is that of the overload manager's `envoy.resource_monitors.global_downstream_max_connections`, or, where there

@@ -5,7 +5,7 @@ use std::{io, net, os::unix};
 use tokio::net::{TcpStream, UnixStream};
 use underpass_core::{address::Address, io::BoxIo};
 
-use super::connection_limit::Counted;
+use super::connection_limit::CountedEverywhere;
 
 /// A connection that a worker accepted.
 pub(crate) enum KernelStream {
@@ -22,7 +22,7 @@ pub(crate) struct RawConnection {
     /// The peer's end.
     pub(crate) remote: Address,
     /// Keep it counted.
-    pub(crate) counted: Vec<Counted>,
+    pub(crate) counted: CountedEverywhere,
 }
 
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl KernelStream {
         self,
         local: Address,
         remote: Address,
-        counted: Vec<Counted>,
+        counted: CountedEverywhere,
     ) -> io::Result<RawConnection> {
         let stream = match self {
             Self::Tcp(stream) => RawStream::Tcp(stream.into_std()?),
@@ -57,7 +57,7 @@ impl KernelStream {
 
 impl RawConnection {
     /// Makes it a connection of the calling worker.
-    pub(crate) fn attach(self) -> io::Result<(KernelStream, Vec<Counted>)> {
+    pub(crate) fn attach(self) -> io::Result<(KernelStream, CountedEverywhere)> {
         let stream = match self.stream {
             RawStream::Tcp(stream) => KernelStream::Tcp(TcpStream::from_std(stream)?),
             RawStream::Unix(stream) => KernelStream::Unix(UnixStream::from_std(stream)?),
