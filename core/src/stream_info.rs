@@ -3,19 +3,19 @@
 //! One [`StreamInfo`] is made when a connection is accepted and lives until its access logs are written. It belongs
 //! to one worker, so its fields are cells: everybody on the connection's way holds the same `Rc`.
 
+mod attempted;
 mod moments;
+mod on_demand;
 mod uuid;
 
 use std::{
     borrow::Cow,
-    cell::{Cell, OnceCell, Ref, RefCell},
-    ops::Deref,
+    cell::{Cell, Ref, RefCell},
     rc::Rc,
     sync::Arc,
+    thread::LocalKey,
     time::{Duration, Instant, SystemTime},
 };
-
-use smallvec::SmallVec;
 
 use crate::{
     address::Address,
@@ -26,7 +26,10 @@ use crate::{
     response_flags::{ResponseFlag, ResponseFlags},
 };
 
+pub use attempted::Attempted;
 pub use moments::{DurationCell, InstantCell};
+pub use on_demand::OnDemand;
+use on_demand::{Recycled, Shelf};
 pub(crate) use uuid::Uuid;
 
 /// Who ended a connection, and how; `%DOWNSTREAM_DETECTED_CLOSE_TYPE%` and its upstream twin.
@@ -82,9 +85,9 @@ pub struct UpstreamInfo {
     /// How often connecting was tried.
     pub attempts: Cell<u32>,
     /// The hosts that were tried, in turn; the last of them is `host`.
-    pub hosts_attempted: RefCell<SmallVec<[Arc<Host>; 1]>>,
+    pub hosts_attempted: RefCell<Attempted<Arc<Host>>>,
     /// The numbers of the upstream connections that were used, in turn.
-    pub connection_ids_attempted: RefCell<SmallVec<[u64; 1]>>,
+    pub connection_ids_attempted: RefCell<Attempted<u64>>,
     /// When connecting to the host began.
     pub connect_started: InstantCell,
     /// When the upstream connection was there.
@@ -256,6 +259,20 @@ pub struct StreamDetails {
     pub header_bytes: (Cell<u64>, Cell<u64>),
 }
 
+impl Recycled for StreamDetails {
+    fn shelf() -> &'static LocalKey<Shelf<Self>> {
+        thread_local! { static SHELF: Shelf<StreamDetails> = Shelf::default(); }
+        &SHELF
+    }
+}
+
+impl Recycled for UpstreamDetails {
+    fn shelf() -> &'static LocalKey<Shelf<Self>> {
+        thread_local! { static SHELF: Shelf<UpstreamDetails> = Shelf::default(); }
+        &SHELF
+    }
+}
+
 impl StreamDetails {
     /// What a request inherits from its connection.
     fn for_request(&self) -> Self {
@@ -267,31 +284,6 @@ impl StreamDetails {
             protocol: self.protocol.clone(),
             ..Self::default()
         }
-    }
-}
-
-/// A box that comes into being when somebody first looks into it; [`get`](Self::get) only looks whether it is there.
-#[derive(Debug)]
-pub struct OnDemand<T>(OnceCell<Box<T>>);
-
-impl<T> OnDemand<T> {
-    /// The value, if anybody has had something to note there.
-    pub fn get(&self) -> Option<&T> {
-        self.0.get().map(|value| &**value)
-    }
-}
-
-impl<T> Default for OnDemand<T> {
-    fn default() -> Self {
-        Self(OnceCell::new())
-    }
-}
-
-impl<T: Default> Deref for OnDemand<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        self.0.get_or_init(Box::default)
     }
 }
 
@@ -341,10 +333,9 @@ impl StreamInfo {
     /// flags and an ending of its own.
     #[must_use]
     pub fn for_request(&self) -> Self {
-        let details = OnDemand::default();
+        let details = OnDemand::<StreamDetails>::default();
         if let Some(of_connection) = self.details.get() {
-            // It is empty, so nothing is lost.
-            let _ = details.0.set(Box::new(of_connection.for_request()));
+            details.fill(of_connection.for_request());
         }
         Self {
             connection_id: self.connection_id,
@@ -430,7 +421,7 @@ mod tests {
     #[test]
     fn a_connection_that_is_only_relayed_takes_little_memory() {
         // Every connection has one, and one more for each internal hop.
-        assert!(size_of::<StreamInfo>() <= 640, "{} bytes", size_of::<StreamInfo>());
+        assert!(size_of::<StreamInfo>() <= 488, "{} bytes", size_of::<StreamInfo>());
     }
 
     #[test]

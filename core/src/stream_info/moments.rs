@@ -76,7 +76,8 @@ mod tests {
         let (moment, duration) = (InstantCell::default(), DurationCell::default());
         assert_eq!((moment.get(), duration.get()), (None, None));
         let hour = Duration::from_secs(3600);
-        for at in [*ORIGIN, earlier, Instant::now(), *ORIGIN - Duration::from_nanos(1), *ORIGIN + hour] {
+        let just_before = ORIGIN.checked_sub(Duration::from_nanos(1));
+        for at in [*ORIGIN, earlier, Instant::now(), just_before.unwrap_or(earlier), *ORIGIN + hour] {
             moment.set(Some(at));
             assert_eq!(moment.get(), Some(at));
         }
