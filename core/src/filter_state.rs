@@ -6,13 +6,7 @@ mod address;
 
 pub use address::AddressObject;
 
-use std::{
-    any::Any,
-    collections::{BTreeMap, btree_map},
-    fmt,
-    rc::Rc,
-    sync::Arc,
-};
+use std::{any::Any, collections::BTreeMap, fmt, rc::Rc, sync::Arc};
 
 use serde::Deserialize;
 
@@ -129,7 +123,7 @@ impl FilterState {
     /// All entries, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Entry)> {
         let entries = self.entries.as_deref().map(BTreeMap::iter);
-        entries.unwrap_or_else(btree_map::Iter::default)
+        entries.unwrap_or_default()
     }
 
     /// Whether nothing is stored.

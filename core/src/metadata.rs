@@ -1,10 +1,6 @@
 //! Dynamic metadata: what filters learn about a stream, by namespace, for formatters and for the next hop.
 
-use std::{
-    collections::{BTreeMap, btree_map},
-    rc::Rc,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, rc::Rc, sync::Arc};
 
 use crate::config::{Struct, Value};
 
@@ -42,7 +38,7 @@ impl DynamicMetadata {
     /// All namespaces, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Struct)> {
         let namespaces = self.namespaces.as_deref().map(BTreeMap::iter);
-        namespaces.unwrap_or_else(btree_map::Iter::default)
+        namespaces.unwrap_or_default()
     }
 
     /// Whether there is none.

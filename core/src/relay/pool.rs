@@ -88,6 +88,7 @@ struct Store {
 
 /// Buffers by size, a stack each (the one used last is warm in the cache), and pipes.
 #[derive(Default)]
+#[expect(clippy::vec_box, reason = "what is lent is the box, as it is")]
 struct Shelves {
     by_size: [Vec<Box<Held>>; SIZES as usize],
     kept: usize,
@@ -117,12 +118,14 @@ impl BufferPool {
     }
 
     /// With a buffer of that size.
+    #[expect(clippy::unnecessary_box_returns, reason = "what is lent is the box, as it is")]
     pub(super) fn take(&self, size: BufferSize) -> Box<Held> {
         let kept = self.0.as_ref().and_then(|store| store.shelves.borrow_mut().take(size));
         kept.unwrap_or_else(|| Box::new(Held::with_buffer(size)))
     }
 
     /// Without a buffer, for bytes that somebody else has in memory.
+    #[expect(clippy::unnecessary_box_returns, reason = "what is lent is the box, as it is")]
     pub(super) fn take_empty(&self) -> Box<Held> {
         let kept = self.0.as_ref().and_then(|store| store.shelves.borrow_mut().without_buffer.pop());
         kept.unwrap_or_default()

@@ -35,8 +35,8 @@ pub(super) enum Link {
     Queues,
     /// The client's end uses the upstream of the relay behind the pair.
     Fused(Box<Fused>),
-    /// It does so no longer, and the relay has not taken its upstream back yet.
-    Parted(Box<Parted>),
+    /// It does so no longer, and the relay has not taken its upstream back yet, nor what was met there.
+    Parted(Box<Fused>, Met),
 }
 
 /// What a relay leaves with the client's end while it is parked.
@@ -85,8 +85,6 @@ pub(crate) struct Parted {
     pub(crate) met: Met,
     /// Whether something was written since the last flush.
     pub(crate) unflushed: bool,
-    /// When bytes moved last since the relay left it, if any have.
-    pub(crate) last_activity: Option<Instant>,
 }
 
 /// What the client's end met with at the upstream.
@@ -111,7 +109,7 @@ impl Fused {
     }
 
     fn part(self, met: Met) -> Parted {
-        Parted { io: self.io, met, unflushed: self.unflushed, last_activity: self.last_activity }
+        Parted { io: self.io, met, unflushed: self.unflushed }
     }
 
     fn moved(&mut self) {
@@ -171,7 +169,7 @@ impl UserSpaceSocket {
     pub(crate) fn part_now(&self) -> Option<Parted> {
         match self.shared.link.take() {
             Link::Queues => None,
-            Link::Parted(parted) => Some(*parted),
+            Link::Parted(fused, met) => Some(fused.part(met)),
             Link::Fused(fused) => Some(fused.part(Met::Nothing)),
         }
     }
@@ -179,8 +177,7 @@ impl UserSpaceSocket {
     /// When bytes moved last between the client's end and what was left with it.
     pub(crate) fn fused_activity(&self) -> Option<Instant> {
         match &*self.shared.link.borrow() {
-            Link::Fused(fused) => fused.last_activity,
-            Link::Parted(parted) => parted.last_activity,
+            Link::Fused(fused) | Link::Parted(fused, _) => fused.last_activity,
             Link::Queues => None,
         }
     }
@@ -349,7 +346,7 @@ impl UserSpaceSocket {
     pub(super) fn part(&self, met: Met) {
         let mut link = self.shared.link.borrow_mut();
         match std::mem::take(&mut *link) {
-            Link::Fused(fused) => *link = Link::Parted(Box::new(fused.part(met))),
+            Link::Fused(fused) => *link = Link::Parted(fused, met),
             other => {
                 *link = other;
                 return;
