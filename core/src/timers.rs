@@ -7,7 +7,7 @@
 //! runtime, so it goes off as exactly as one.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     convert::Infallible,
     fmt,
     future::{Future, poll_fn},
@@ -27,6 +27,9 @@ const TICK: Duration = Duration::from_millis(1000 / TICKS_PER_SECOND as u64);
 
 /// How many ticks one turn of the wheel has, about a minute. Alarms that are further away stay for another turn.
 const SLOTS: usize = 256;
+
+/// From so many ticks on after the last look at the clock, an alarm is not near.
+const NEAR: u64 = 8;
 
 /// The end of a list of alarms.
 const NONE: u32 = u32::MAX;
@@ -64,7 +67,8 @@ pub struct TimedOut;
 impl Timers {
     /// Starts a wheel. To be called on the worker's thread, within its runtime: a task there makes alarms go off.
     pub fn start() -> Self {
-        let wheel = Rc::new(Wheel { origin: Instant::now(), turning: RefCell::new(Turning::default()) });
+        let (origin, seen) = (Instant::now(), Cell::new(0));
+        let wheel = Rc::new(Wheel { origin, seen, turning: RefCell::new(Turning::default()) });
         tokio::task::spawn_local(turn(Rc::clone(&wheel)));
         Self(Some(wheel))
     }
@@ -99,6 +103,11 @@ impl fmt::Debug for Timers {
 }
 
 impl Alarm {
+    /// When it goes off.
+    pub fn moment(&self) -> Instant {
+        self.at
+    }
+
     /// Moves it to another moment.
     pub fn reset(&mut self, at: Instant) {
         self.forget();
@@ -117,8 +126,9 @@ impl Alarm {
     fn enter_wheel(&mut self, waker: &Waker) -> bool {
         let Some(wheel) = &self.timers.0 else { return false };
         let tick = wheel.tick_of(self.at);
-        // This tick has begun, or the wheel might not get to it in time.
-        if tick <= wheel.tick_of(Instant::now()) + 1 {
+        // This tick has begun, or the wheel might not get to it in time. Where the last look at the clock leaves no doubt, it is
+        // not looked at again; if that was long ago, the wheel gets to the alarm at once, and finds the same.
+        if tick <= wheel.seen.get() + NEAR && tick <= wheel.present_tick() + 1 {
             return false;
         }
         let (key, driver) = wheel.turning.borrow_mut().insert(tick, waker.clone());
@@ -162,6 +172,8 @@ impl Drop for Alarm {
 
 struct Wheel {
     origin: Instant,
+    /// The last tick that is known to have begun.
+    seen: Cell<u64>,
     turning: RefCell<Turning>,
 }
 
@@ -171,6 +183,12 @@ impl Wheel {
         let since = at.saturating_duration_since(self.origin);
         since.as_secs() * u64::from(TICKS_PER_SECOND)
             + u64::from(since.subsec_millis() / (1000 / TICKS_PER_SECOND))
+    }
+
+    fn present_tick(&self) -> u64 {
+        let tick = self.tick_of(Instant::now());
+        self.seen.set(tick);
+        tick
     }
 
     /// When a tick begins.
@@ -294,7 +312,7 @@ async fn turn(wheel: Rc<Wheel>) -> Infallible {
     let mut sleep = std::pin::pin!(sleep_until(wheel.origin));
     poll_fn(|cx| {
         loop {
-            let now = wheel.tick_of(Instant::now());
+            let now = wheel.present_tick();
             let due = wheel.turning.borrow_mut().advance(now);
             due.into_iter().for_each(Waker::wake);
             let mut turning = wheel.turning.borrow_mut();

@@ -14,7 +14,7 @@ use underpass_core::{
 use crate::{
     backoff::Backoff,
     settings::Settings,
-    upstream::{Attempt, OpenFailure, Upstream},
+    upstream::{Attempt, OpenFailure, Upstream, open_raw},
 };
 
 /// Why a connection gets no upstream connection. The numbers are Envoy's, who logs them.
@@ -40,7 +40,7 @@ impl GivenUp {
 
 /// Tries to connect upstream as often as the configuration allows, and leaves in `info` what is to be known of it.
 ///
-/// Each attempt picks its route and its host anew. As in Envoy, flags and reasons of failed attempts stay when a later one
+/// The first attempt starts at that moment, which is now. Each picks its route and its host anew. As in Envoy, flags and reasons of failed attempts stay when a later one
 /// succeeds.
 ///
 /// # Errors
@@ -50,10 +50,11 @@ pub(crate) async fn connect(
     worker: &Rc<Worker>,
     info: &SharedStreamInfo,
     hop: Option<&RefusalNote>,
+    mut started: Instant,
 ) -> Result<Upstream, (GivenUp, Option<Refusal>)> {
     let mut waits = settings.backoff.map(Backoff::waits);
     loop {
-        match attempt(settings, worker, info, hop).await {
+        match attempt(settings, worker, info, hop, started).await {
             Ok(connection) => return Ok(connection),
             Err(Failure::Final(why, refusal)) => return Err((why, refusal)),
             Err(Failure::ThisTime) => {}
@@ -63,6 +64,7 @@ pub(crate) async fn connect(
             // Others come first, as behind Envoy's retry timer of zero.
             None => yield_now().await,
         }
+        started = Instant::now();
     }
 }
 
@@ -76,6 +78,7 @@ async fn attempt(
     worker: &Rc<Worker>,
     info: &SharedStreamInfo,
     hop: Option<&RefusalNote>,
+    started: Instant,
 ) -> Result<Upstream, Failure> {
     let route = settings.routes.pick(info);
     let Some(cluster) = worker.cluster_manager().and_then(|clusters| clusters.cluster(&route.cluster)) else {
@@ -92,9 +95,12 @@ async fn attempt(
     };
     let attempts = info.upstream.attempts.get() + 1;
     info.upstream.attempts.set(attempts);
-    let started = Instant::now();
     let attempt = Attempt { worker, cluster: &cluster, context: &context, info, hop };
-    let failure = match settings.upstream(info).open(attempt).await {
+    let opened = match settings.upstream(info) {
+        Some(tunnel) => tunnel.open(attempt).await,
+        None => open_raw(attempt).await,
+    };
+    let failure = match opened {
         Ok(upstream) => {
             info.upstream.connect_started.set(Some(started));
             info.upstream.connected.set(Some(Instant::now()));

@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    future::pending,
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -19,7 +18,7 @@ use underpass_core::{
     relay::{BufferPool, OwnedRelay, RelayOptions},
     response_flags::ResponseFlag,
     stream_info::SharedStreamInfo,
-    timers::Timers,
+    timers::Alarm,
     worker::Worker,
 };
 
@@ -28,7 +27,7 @@ use crate::{
     connect,
     ending::{self, TimeUp, Unconnected},
     overrides::{IdleTimeoutOverride, receives_before_connect},
-    settings::{MaxDuration, Settings},
+    settings::Settings,
     traffic::{DownstreamTraffic, RelayTraffic},
     tunneling::ResponseTrailers,
     upstream::Upstream,
@@ -144,6 +143,7 @@ struct Beginning<'a> {
     downstream: BoxIo,
     downstream_buffer_limit: usize,
     traffic: DownstreamTraffic,
+    began: Instant,
     idle_timeout: Option<Duration>,
     /// When the connection has to end, however busy it is.
     deadline: Option<Instant>,
@@ -158,6 +158,7 @@ impl<'a> Beginning<'a> {
         downstream_buffer_limit: usize,
     ) -> Self {
         let state = info.filter_state.borrow();
+        let began = Instant::now();
         let idle_timeout = state.get_as::<IdleTimeoutOverride>(IdleTimeoutOverride::KEY);
         Self {
             settings,
@@ -166,15 +167,17 @@ impl<'a> Beginning<'a> {
             downstream,
             downstream_buffer_limit,
             traffic: DownstreamTraffic::new(Rc::clone(info), Arc::clone(&settings.stats)),
+            began,
             idle_timeout: idle_timeout.map(|timeout| timeout.0).or(settings.idle_timeout),
-            deadline: settings.max_duration.as_ref().map(MaxDuration::deadline),
+            deadline: settings.max_duration.as_ref().map(|duration| duration.deadline(began)),
         }
     }
 
     /// Boxed, so that a connection that is relayed does not keep the memory of its beginning.
     fn run(mut self) -> BoxFuture<'a, Result<Relaying, ConnectionError>> {
         Box::pin(async move {
-            let (upstream, early_data) = match self.connect().await {
+            let mut time_up = self.time_up();
+            let (upstream, early_data) = match self.connect(&mut time_up).await {
                 Ok(connected) => connected,
                 Err(why) => {
                     ending::pass_on_refusal(why.refusal(), &self.downstream);
@@ -187,11 +190,11 @@ impl<'a> Beginning<'a> {
             *self.info.upstream.filter_state.borrow_mut() = shared;
             self.settings.log.connected(&self.info);
             reads_begin(&upstream.io).await;
-            Ok(self.relay(upstream, early_data))
+            Ok(self.relay(upstream, early_data, time_up))
         })
     }
 
-    fn relay(self, upstream: Upstream, early_data: Bytes) -> Relaying {
+    fn relay(self, upstream: Upstream, early_data: Bytes, time_up: FirstTimeUp) -> Relaying {
         let is_connection = upstream.lease.is_some();
         let early = early_data.len();
         let options = RelayOptions {
@@ -211,31 +214,44 @@ impl<'a> Beginning<'a> {
             Some(for_client) => for_client.wrap(self.downstream),
             None => self.downstream,
         };
-        let relay = OwnedRelay::new(downstream, upstream.io, options, traffic);
+        let mut relay = OwnedRelay::new(downstream, upstream.io, options, traffic);
+        if let Some((alarm, _)) = time_up.0 {
+            relay = relay.with_alarm(alarm);
+        }
         Relaying { relay, lease: upstream.lease, trailers: upstream.trailers }
     }
 
+    /// Its times, counted from its beginning.
+    fn time_up(&self) -> FirstTimeUp {
+        let idle = self.idle_timeout.map(|timeout| (self.began + timeout, TimeUp::Idle));
+        let duration = self.deadline.map(|deadline| (deadline, TimeUp::Duration));
+        let first = [idle, duration].into_iter().flatten().min_by_key(|(at, _)| *at);
+        FirstTimeUp(first.map(|(at, which)| (self.worker.timers().at(at), which)))
+    }
+
     /// Gets an upstream connection, and what the client has sent meanwhile.
-    async fn connect(&mut self) -> Result<(Upstream, Bytes), Unconnected> {
-        let Self { settings, info, worker, downstream, traffic, .. } = self;
+    async fn connect(&mut self, time_up: &mut FirstTimeUp) -> Result<(Upstream, Bytes), Unconnected> {
+        let Self { settings, info, worker, downstream, traffic, began, .. } = self;
         let legacy_limit = || receives_before_connect(&info.filter_state.borrow()).then_some(0);
         let limit = settings.early_data_limit.or_else(legacy_limit);
         let mut early = EarlyData::new(limit, settings.notices_reset_while_connecting);
-        let time_up = time_up(worker.timers(), self.idle_timeout, self.deadline);
         let hop = downstream.refusal_note();
         let connecting = async {
+            let mut started = began.into_std();
             if settings.connects_on_data {
                 early.first_byte(downstream, traffic).await.map_err(Unconnected::ClientGone)?;
+                started = std::time::Instant::now();
             }
-            let started = Instant::now();
             let outcome = tokio::select! {
                 biased;
-                outcome = connect::connect(settings, worker, info, hop.as_ref()) => {
+                outcome = connect::connect(settings, worker, info, hop.as_ref(), started) => {
                     outcome.map_err(|(why, refusal)| Unconnected::GivenUp(why, refusal))
                 }
                 error = early.until_gone(downstream, traffic) => Err(Unconnected::ClientGone(error)),
             };
-            info.upstream.connection_pool_ready.set(Some(started.elapsed()));
+            let ready = info.upstream.connected.get().filter(|_| outcome.is_ok());
+            let ready = ready.unwrap_or_else(std::time::Instant::now);
+            info.upstream.connection_pool_ready.set(Some(ready.saturating_duration_since(started)));
             outcome
         };
         let connection = tokio::select! {
@@ -265,23 +281,14 @@ async fn reads_begin(upstream: &BoxIo) {
     }
 }
 
-/// Waits until one of a connection's times is up that starts now.
-fn time_up(
-    timers: &Timers,
-    idle_timeout: Option<Duration>,
-    deadline: Option<Instant>,
-) -> impl Future<Output = TimeUp> + use<> {
-    let idle = idle_timeout.map(|timeout| (Instant::now() + timeout, TimeUp::Idle));
-    let duration = deadline.map(|deadline| (deadline, TimeUp::Duration));
-    let first = [idle, duration].into_iter().flatten().min_by_key(|(at, _)| *at);
-    let first = first.map(|(at, which)| (timers.at(at), which));
-    async move {
-        match first {
-            Some((alarm, which)) => {
-                alarm.await;
-                which
-            }
-            None => pending().await,
-        }
+/// Waits until one of a connection's times is up, if it has any.
+struct FirstTimeUp(Option<(Alarm, TimeUp)>);
+
+impl Future for FirstTimeUp {
+    type Output = TimeUp;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TimeUp> {
+        let Some((alarm, which)) = &mut self.0 else { return Poll::Pending };
+        Pin::new(alarm).poll(cx).map(|()| *which)
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     route::Routes,
     stats::{TcpProxyStats, always_zero},
     tunneling::Tunnel,
-    upstream::{RawTcp, UpstreamKind},
+    upstream::UpstreamKind,
 };
 
 /// Envoy's default of `idle_timeout`.
@@ -96,12 +96,9 @@ impl Settings {
         })
     }
 
-    /// The way upstream of a connection.
-    pub(crate) fn upstream(&self, info: &StreamInfo) -> &dyn UpstreamKind {
-        match self.tunnel_of(info) {
-            Some(tunnel) => tunnel,
-            None => &RawTcp,
-        }
+    /// The way upstream of a connection, if it is more than another connection.
+    pub(crate) fn upstream(&self, info: &StreamInfo) -> Option<&dyn UpstreamKind> {
+        self.tunnel_of(info).map(|tunnel| tunnel as _)
     }
 
     /// Whether a connection goes through a tunnel.
@@ -122,8 +119,8 @@ pub(crate) struct MaxDuration {
 }
 
 impl MaxDuration {
-    /// When a connection that starts now has to end.
-    pub(crate) fn deadline(&self) -> Instant {
-        Instant::now() + self.base + self.jitter.mul_f64(fastrand::f64())
+    /// When a connection has to end that began at that moment.
+    pub(crate) fn deadline(&self, began: Instant) -> Instant {
+        began + self.base + self.jitter.mul_f64(fastrand::f64())
     }
 }

@@ -13,7 +13,7 @@ use underpass_core::{
 
 use crate::tunneling::{ForClient, ResponseTrailers};
 
-/// A way to a host of a cluster.
+/// A way to a host of a cluster that is more than a connection.
 pub(crate) trait UpstreamKind: Send + Sync {
     /// Picks a host and opens a way to it, once, and leaves in the stream's info which it is. Dropping the future gives up.
     fn open<'a>(&'a self, attempt: Attempt<'a>) -> BoxFuture<'a, Result<Upstream, OpenFailure>>;
@@ -59,18 +59,13 @@ pub(crate) enum OpenFailure {
     },
 }
 
-/// A connection that carries the bytes as they are.
-pub(crate) struct RawTcp;
-
-impl UpstreamKind for RawTcp {
-    fn open<'a>(&'a self, attempt: Attempt<'a>) -> BoxFuture<'a, Result<Upstream, OpenFailure>> {
-        Box::pin(async move {
-            let connection = attempt.cluster.open_tcp(attempt.context).await?;
-            note(&connection, attempt.info);
-            let UpstreamConnection { io, cluster, lease, .. } = connection;
-            Ok(Upstream { io, cluster, lease: Some(lease), for_client: None, trailers: None })
-        })
-    }
+/// Opens a connection that carries the bytes as they are, as [`UpstreamKind::open`] does; every connection that has no tunnel
+/// comes here, so it is spared the box.
+pub(crate) async fn open_raw(attempt: Attempt<'_>) -> Result<Upstream, OpenFailure> {
+    let connection = attempt.cluster.open_tcp(attempt.context).await?;
+    note(&connection, attempt.info);
+    let UpstreamConnection { io, cluster, lease, .. } = connection;
+    Ok(Upstream { io, cluster, lease: Some(lease), for_client: None, trailers: None })
 }
 
 /// Leaves in `info` what is to be known of a connection.

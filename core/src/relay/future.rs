@@ -119,6 +119,14 @@ impl OwnedRelay {
         Self { downstream, upstream, engine }
     }
 
+    /// Uses an alarm that waits already, rather than setting another one. It may go off too early, and must not go off too late.
+    pub fn with_alarm(mut self, alarm: Alarm) -> Self {
+        if let Some(own) = self.engine.timer.as_mut().filter(|own| alarm.moment() <= own.moment()) {
+            *own = alarm;
+        }
+        self
+    }
+
     /// Stops it, if it has not ended, and gives the two streams back, downstream first.
     pub fn into_streams(mut self) -> (BoxIo, BoxIo) {
         self.engine.stop(&mut self.downstream, &mut self.upstream);

@@ -225,13 +225,17 @@ impl Served {
         worker.downstream_cx_total.inc();
         stats.downstream_cx_active.inc();
         worker.downstream_cx_active.inc();
-        self.active_since.set(Some(Instant::now()));
+        // Where nothing had to be waited for, that is when it was accepted.
+        let at_once = self.listener().base().listener_filters.is_empty();
+        self.active_since.set(Some(if at_once { self.info.start } else { Instant::now() }));
     }
 
     fn note_end_of_activity(&self, since: Instant) {
         let (stats, worker) = (&self.listener().base().stats, self.listener().per_worker_stats());
         stats.downstream_cx_destroy.inc();
-        let length = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // It is complete, so the clock need not be read again.
+        let length = (self.info.start + self.info.duration()).saturating_duration_since(since);
+        let length = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
         stats.downstream_cx_length_ms.record(length);
         stats.downstream_cx_active.dec();
         worker.downstream_cx_active.dec();
