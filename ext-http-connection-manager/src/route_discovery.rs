@@ -180,8 +180,8 @@ impl DiscoveredRoutes {
         Ok(())
     }
 
-    /// Routes that come from a source may name clusters that come later, unless they say otherwise; those that stand in a connection
-    /// manager may not. Both as in Envoy (`validate_clusters`).
+    /// Routes that come from a source may name clusters that come later, unless they say otherwise; those that stand in a
+    /// connection manager may not. Both as in Envoy (`validate_clusters`).
     fn check_clusters(&self, config: &RouteConfiguration, resource: &ConfigResource) -> Result<(), String> {
         let known = self.server.singletons.get::<KnownClusters>();
         let Some(known) = known.filter(|_| config.validate_clusters == Some(true)) else { return Ok(()) };

@@ -174,8 +174,8 @@ impl Server {
         })
     }
 
-    /// Reads the files that are watched, and those that they name in turn, as a start does, but serves nothing: what is wrong with
-    /// them is logged. As in Envoy it is no reason to refuse the configuration, since the process would start without what is wrong.
+    /// Reads the files that are watched, and those that they name in turn, as a start does, but serves nothing: what is wrong
+    /// with them is logged. As in Envoy it is no reason to refuse the configuration: the process would start without it.
     pub fn check_sources(&self) -> Result<(), ServeError> {
         let runtime = main_thread_runtime()?;
         LocalSet::new().block_on(&runtime, self.initialize());

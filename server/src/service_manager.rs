@@ -1,7 +1,7 @@
 //! Tells the service manager (systemd, `Type=notify`) how the process is: `sd_notify`.
 //!
-//! It listens at the datagram socket that `NOTIFY_SOCKET` names; without one nobody is told. The crate `sd-notify` (0.5) does not know
-//! abstract names, which begin with `@`, so these few lines are our own.
+//! It listens at the datagram socket that `NOTIFY_SOCKET` names; without one nobody is told. The crate `sd-notify` (0.5)
+//! does not know abstract names, which begin with `@`, so these few lines are our own.
 //! <https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html>
 
 use std::{

@@ -1,7 +1,7 @@
 //! Reading the configuration file again: its clusters become those that the file has now.
 //!
-//! A cluster of the file takes the place of one of the same name that a file of `dynamic_resources` or a control plane added, as at a start, where it is there
-//! first.
+//! A cluster of the file takes the place of one of the same name that a watched file or a control plane added, as at a start,
+//! where it is there first.
 
 use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
 

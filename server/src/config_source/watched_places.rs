@@ -1,7 +1,7 @@
 //! The directories that have to be watched to know of every change of one file.
 //!
-//! Its own directory, the one where links lead, and every directory on the way to both: it may be deleted and made again, replaced by
-//! another, or be a link that changes.
+//! Its own directory, the one where links lead, and every directory on the way to both: it may be deleted and made again,
+//! replaced by another, or be a link that changes.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -61,7 +61,7 @@ impl WatchedPlaces {
         for place in &self.0 {
             let directory = &place.directory;
             match watcher.watch(directory, place.about, place.only.as_deref(), tell) {
-                // A file that cannot be watched is read all the same. What is not there may come: the directory above it is watched.
+                // A file that cannot be watched is read all the same. What is not there may come: the one above it is watched.
                 Err(error) if place.about == About::File && error.kind() != io::ErrorKind::NotFound => {
                     tracing::error!(target: "config", "cannot watch the directory {}: {error}", directory.display());
                 }

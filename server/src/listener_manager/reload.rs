@@ -1,10 +1,10 @@
 //! Reading the configuration file again: its listeners become those that the file has now.
 //!
-//! In two steps, so that a file is taken over whole or not at all: [`ListenerManager::try_static`] builds what differs and opens
-//! its sockets without touching what serves, [`ListenerManager::set_static`] makes the change.
+//! In two steps, so that a file is taken over whole or not at all: [`ListenerManager::try_static`] builds what differs and
+//! opens its sockets without touching what serves, [`ListenerManager::set_static`] makes the change.
 //!
-//! A listener of the file takes the place of one of the same name that a file of `dynamic_resources` or a control plane added, as at a start, where
-//! it is there first.
+//! A listener of the file takes the place of one of the same name that a watched file or a control plane added, as at a
+//! start, where it is there first.
 
 use std::{
     cell::RefCell,

@@ -1,7 +1,7 @@
 //! What the file cannot change while the process runs.
 //!
-//! Everything but listeners, clusters and runtime layers was built into the process at its start. A file that differs there is refused as a
-//! whole when it is read again: what would be left of it is not what its author has checked.
+//! Everything but listeners, clusters and runtime layers was built into the process at its start. A file that differs there is
+//! refused as a whole when it is read again: what would be left of it is not what its author has checked.
 
 use std::collections::BTreeMap;
 
