@@ -28,12 +28,14 @@ mod group;
 mod histogram;
 mod matcher;
 mod name;
+mod numbers;
 mod registry;
 pub mod render;
 mod scope;
 mod snapshot;
 mod store;
 mod tags;
+mod taking;
 mod text_readout;
 
 pub use cells::set_worker;
@@ -42,10 +44,14 @@ pub use gauge::{Gauge, GaugeHold};
 pub use histogram::{Bin, Bins, BucketBounds, BucketSettings, Histogram, Unit};
 pub use matcher::StatsMatcher;
 pub use name::StatName;
+#[doc(hidden)]
+pub use numbers::{Declared, NumberKind};
 pub use scope::Scope;
 pub use snapshot::{HistogramView, Snapshot, Stat};
 pub use store::{Store, StoreOptions};
 pub use tags::{Tag, TagError, TagRules, TagSpecifier, TagValue, Tagged};
+#[doc(hidden)]
+pub use taking::Taking;
 pub use text_readout::TextReadout;
 
 #[cfg(test)]

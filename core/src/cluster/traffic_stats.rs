@@ -2,7 +2,7 @@
 //!
 //! <https://www.envoyproxy.io/docs/envoy/latest/configuration/upstream/cluster_manager/cluster_stats>
 
-use crate::stats::{Counter, Gauge, Histogram, Scope, Unit};
+use crate::stats::{Counter, Gauge, Histogram, NumberKind, Scope, Unit};
 
 macro_rules! traffic_stats {
     (counters { $($counter:ident)* } gauges { $($gauge:ident)* } histograms { $($histogram:ident: $unit:ident)* }) => {
@@ -18,9 +18,15 @@ macro_rules! traffic_stats {
         impl TrafficStats {
             /// Resolves the stats in the scope `cluster.<name>`.
             pub fn new(scope: &Scope) -> Self {
+                static DECLARED: &[(NumberKind, &str)] = &[
+                    $((NumberKind::Counter, stringify!($counter)),)*
+                    $((NumberKind::Gauge, stringify!($gauge)),)*
+                ];
+                let mut stats = scope.declared(DECLARED);
+                // Fields are made in the order in which they are written.
                 Self {
-                    $($counter: scope.counter(stringify!($counter)),)*
-                    $($gauge: scope.gauge(stringify!($gauge)),)*
+                    $($counter: stats.counter(),)*
+                    $($gauge: stats.gauge(),)*
                     $($histogram: scope.histogram(stringify!($histogram), Unit::$unit),)*
                 }
             }

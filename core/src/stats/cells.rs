@@ -6,10 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Numbers on one cache line of 64 bytes.
 const LINE: usize = 8;
-/// Cache lines in one row of a page.
-const LINES_IN_ROW: usize = SLOTS as usize / LINE;
-/// Stats on one page.
-const SLOTS: u8 = 64;
+/// Stats on a page that is shared by stats that do not know of each other.
+const SLOTS: usize = 64;
 /// The row that all threads share that are not workers.
 const SHARED_ROW: usize = 0;
 
@@ -38,24 +36,25 @@ pub(super) fn current_row(rows: usize) -> usize {
 #[repr(align(64))]
 struct Line([AtomicU64; LINE]);
 
-/// Cells of up to [`SLOTS`] stats: row after row, one row for each worker.
+/// Cells of some stats: row after row, one row for each worker.
 #[derive(Debug)]
 struct Page {
     lines: Box<[Line]>,
     rows: usize,
+    lines_in_row: usize,
     /// Where its cells go when nobody needs them any more.
     home: Weak<FreeCells>,
 }
 
 impl Page {
-    fn new(rows: usize, home: Weak<FreeCells>) -> Self {
-        let lines = std::iter::repeat_with(Line::default).take(rows * LINES_IN_ROW).collect();
-        Self { lines, rows, home }
+    fn new(rows: usize, slots: usize, home: Weak<FreeCells>) -> Self {
+        let lines_in_row = slots.div_ceil(LINE);
+        let lines = std::iter::repeat_with(Line::default).take(rows * lines_in_row).collect();
+        Self { lines, rows, lines_in_row, home }
     }
 
-    fn cell(&self, row: usize, slot: u8) -> &AtomicU64 {
-        let slot = usize::from(slot);
-        &self.lines[row * LINES_IN_ROW + slot / LINE].0[slot % LINE]
+    fn cell(&self, row: usize, slot: usize) -> &AtomicU64 {
+        &self.lines[row * self.lines_in_row + slot / LINE].0[slot % LINE]
     }
 }
 
@@ -69,10 +68,10 @@ pub(super) struct CellPool {
 /// The cells that nobody has. Those of one page stand together, so that stats that are made together are neighbours. Giving
 /// one out looks at none of the others, so a stat costs the same however many there are.
 #[derive(Debug, Default)]
-struct FreeCells(Mutex<Vec<(Arc<Page>, u8)>>);
+struct FreeCells(Mutex<Vec<(Arc<Page>, usize)>>);
 
 impl FreeCells {
-    fn lock(&self) -> MutexGuard<'_, Vec<(Arc<Page>, u8)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(Arc<Page>, usize)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -91,23 +90,39 @@ impl CellPool {
     pub(super) fn take(&self) -> Cells {
         let mut free = self.free.lock();
         if let Some((page, slot)) = free.pop() {
-            return Cells { page, slot };
+            return Cells(Place { page, slot });
         }
-        let page = Arc::new(Page::new(self.rows, Arc::downgrade(&self.free)));
+        let page = Arc::new(Page::new(self.rows, SLOTS, Arc::downgrade(&self.free)));
         // The first of the page is given out, the others after it, in their order.
         free.extend((1..SLOTS).rev().map(|slot| (Arc::clone(&page), slot)));
-        Cells { page, slot: 0 }
+        Cells(Place { page, slot: 0 })
+    }
+
+    /// Cells for that many stats, all zero, on a page of their own.
+    pub(super) fn take_many(&self, count: usize) -> Cells {
+        Cells(Place { page: Arc::new(Page::new(self.rows, count, Weak::new())), slot: 0 })
     }
 }
 
-/// The cells of one stat. Dropping them gives them back.
+/// The cells of a block of stats. Dropping them gives them back.
 #[derive(Debug)]
-pub(super) struct Cells {
+pub(super) struct Cells(Place);
+
+/// The cells of one stat, for as long as somebody holds the [`Cells`].
+#[derive(Debug, Clone)]
+pub(super) struct Place {
     page: Arc<Page>,
-    slot: u8,
+    slot: usize,
 }
 
 impl Cells {
+    /// Those of the stat number `index`.
+    pub(super) fn place(&self, index: usize) -> Place {
+        Place { page: Arc::clone(&self.0.page), slot: self.0.slot + index }
+    }
+}
+
+impl Place {
     /// Adds `amount`, modulo 2^64, to the calling thread's cell.
     pub(super) fn add(&self, amount: u64) {
         let row = current_row(self.page.rows);
@@ -138,12 +153,13 @@ impl Cells {
 
 impl Drop for Cells {
     fn drop(&mut self) {
-        for row in 0..self.page.rows {
-            self.page.cell(row, self.slot).store(0, Ordering::Relaxed);
+        let Place { page, slot } = &self.0;
+        // A page of its own has no home, and goes with its stats.
+        let Some(home) = page.home.upgrade() else { return };
+        for row in 0..page.rows {
+            page.cell(row, *slot).store(0, Ordering::Relaxed);
         }
-        if let Some(home) = self.page.home.upgrade() {
-            home.lock().push((Arc::clone(&self.page), self.slot));
-        }
+        home.lock().push((Arc::clone(page), *slot));
     }
 }
 
@@ -152,7 +168,7 @@ mod tests {
     use super::*;
 
     fn page_of(cells: &Cells) -> *const Page {
-        Arc::as_ptr(&cells.page)
+        Arc::as_ptr(&cells.0.page)
     }
 
     #[test]
@@ -160,10 +176,10 @@ mod tests {
         let pool = CellPool::new(1);
         let cells: Vec<Cells> = std::iter::repeat_with(|| pool.take()).take(200).collect();
         let pages: std::collections::HashSet<_> = cells.iter().map(page_of).collect();
-        assert_eq!(pages.len(), 200_usize.div_ceil(usize::from(SLOTS)));
+        assert_eq!(pages.len(), 200_usize.div_ceil(SLOTS));
         let neighbours = cells.windows(2).filter(|pair| page_of(&pair[0]) == page_of(&pair[1]));
         assert!(neighbours.clone().count() >= 196);
-        assert!({ neighbours }.all(|pair| pair[0].slot + 1 == pair[1].slot));
+        assert!({ neighbours }.all(|pair| pair[0].0.slot + 1 == pair[1].0.slot));
     }
 
     #[test]
@@ -171,7 +187,7 @@ mod tests {
         let pool = CellPool::new(1);
         let mut cells: Vec<Cells> = std::iter::repeat_with(|| pool.take()).take(640).collect();
         let free = pool.free.lock().len();
-        cells.iter().for_each(|cells| cells.add(7));
+        cells.iter().for_each(|cells| cells.place(0).add(7));
         // Every third, from all pages.
         let mut index = 0;
         cells.retain(|_| {
@@ -180,9 +196,9 @@ mod tests {
         });
         let again: Vec<Cells> = std::iter::repeat_with(|| pool.take()).take(640 - cells.len()).collect();
         assert_eq!(pool.free.lock().len(), free, "no page was made for them");
-        assert!(again.iter().all(|cells| cells.sum() == 0));
+        assert!(again.iter().all(|cells| cells.place(0).sum() == 0));
         let places: std::collections::HashSet<_> =
-            cells.iter().chain(&again).map(|cells| (page_of(cells), cells.slot)).collect();
+            cells.iter().chain(&again).map(|cells| (page_of(cells), cells.0.slot)).collect();
         assert_eq!(places.len(), 640, "no two stats have the same cells");
     }
 
@@ -191,7 +207,7 @@ mod tests {
         let pool = CellPool::new(1);
         let cells = pool.take();
         drop(pool);
-        cells.add(1);
-        assert_eq!(cells.sum(), 1);
+        cells.place(0).add(1);
+        assert_eq!(cells.place(0).sum(), 1);
     }
 }

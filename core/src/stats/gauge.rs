@@ -1,31 +1,18 @@
 //! Gauges: numbers that go up and down.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::cells::Cells;
-use super::counter::mark_used;
-use super::registry::{Listed, Name};
+use super::numbers::Number;
 
 /// A number that goes up and down, as `upstream_cx_active` does.
 ///
 /// A small handle: clones change the same number. The default one changes nothing.
 #[derive(Debug, Clone, Default)]
-pub struct Gauge(Option<Arc<GaugeState>>);
-
-/// The number itself, shared by its handles.
-#[derive(Debug)]
-pub(super) struct GaugeState {
-    name: Name,
-    cells: Cells,
-    used: AtomicBool,
-    /// All 64 bits count, as those of a hash do.
-    unsigned: AtomicBool,
-}
+pub struct Gauge(Option<Arc<Number>>);
 
 impl Gauge {
-    pub(super) fn new(state: Option<Arc<GaugeState>>) -> Self {
-        Self(state)
+    pub(super) fn new(number: Option<Arc<Number>>) -> Self {
+        Self(number)
     }
 
     /// Adds one.
@@ -40,9 +27,8 @@ impl Gauge {
 
     /// Adds `amount`.
     pub fn add(&self, amount: u64) {
-        if let Some(state) = &self.0 {
-            mark_used(&state.used);
-            state.cells.add(amount);
+        if let Some(number) = &self.0 {
+            number.add(amount);
         }
     }
 
@@ -54,16 +40,15 @@ impl Gauge {
     /// Makes the number `value`. For gauges that describe the whole process and have one writer: what workers add
     /// at the same moment may be lost.
     pub fn set(&self, value: u64) {
-        if let Some(state) = &self.0 {
-            mark_used(&state.used);
-            state.cells.set_sum(value);
+        if let Some(number) = &self.0 {
+            number.set_sum(value);
         }
     }
 
     /// The same for numbers that need all 64 bits, such as hashes; nothing may be added to or subtracted from them.
     pub fn set_hash(&self, value: u64) {
-        if let Some(state) = &self.0 {
-            state.unsigned.store(true, Ordering::Relaxed);
+        if let Some(number) = &self.0 {
+            number.set_unsigned();
         }
         self.set(value);
     }
@@ -76,12 +61,12 @@ impl Gauge {
 
     /// The sum over all threads; zero where, read in between, more seems to be subtracted than added.
     pub fn value(&self) -> u64 {
-        self.0.as_ref().map_or(0, |state| state.value())
+        self.0.as_ref().map_or(0, |number| number.value())
     }
 
     /// Whether the number was ever changed.
     pub fn used(&self) -> bool {
-        self.0.as_ref().is_some_and(|state| state.used())
+        self.0.as_ref().is_some_and(|number| number.used())
     }
 }
 
@@ -93,29 +78,5 @@ pub struct GaugeHold(Gauge);
 impl Drop for GaugeHold {
     fn drop(&mut self) {
         self.0.dec();
-    }
-}
-
-impl GaugeState {
-    pub(super) fn new(name: Name, cells: Cells) -> Self {
-        Self { name, cells, used: AtomicBool::new(false), unsigned: AtomicBool::new(false) }
-    }
-
-    pub(super) fn value(&self) -> u64 {
-        if self.unsigned.load(Ordering::Relaxed) {
-            return self.cells.sum();
-        }
-        // The sum of differences is a signed number in disguise.
-        u64::try_from(self.cells.sum().cast_signed()).unwrap_or(0)
-    }
-
-    pub(super) fn used(&self) -> bool {
-        self.used.load(Ordering::Relaxed)
-    }
-}
-
-impl Listed for GaugeState {
-    fn name(&self) -> &Name {
-        &self.name
     }
 }

@@ -38,7 +38,11 @@ macro_rules! stat_group {
         impl $name {
             /// The stats below `scope`, made where they do not exist yet.
             $visibility fn new(scope: &$crate::stats::Scope) -> Self {
-                Self { $( $field: $crate::stat_group!(@new scope $kind $(($unit))? $field), )+ }
+                static DECLARED: &[($crate::stats::NumberKind, &str)] =
+                    &[$( ($crate::stat_group!(@kind $kind), stringify!($field)), )+];
+                let mut stats = scope.declared(DECLARED);
+                // Fields are made in the order in which they are written.
+                Self { $( $field: $crate::stat_group!(@new stats $kind $(($unit))? $field), )+ }
             }
         }
     };
@@ -46,10 +50,14 @@ macro_rules! stat_group {
     (@type gauge) => { $crate::stats::Gauge };
     (@type histogram) => { $crate::stats::Histogram };
     (@type text_readout) => { $crate::stats::TextReadout };
-    (@new $scope:ident counter $field:ident) => { $scope.counter(stringify!($field)) };
-    (@new $scope:ident gauge $field:ident) => { $scope.gauge(stringify!($field)) };
-    (@new $scope:ident histogram($unit:ident) $field:ident) => {
-        $scope.histogram(stringify!($field), $crate::stats::Unit::$unit)
+    (@kind counter) => { $crate::stats::NumberKind::Counter };
+    (@kind gauge) => { $crate::stats::NumberKind::Gauge };
+    (@kind histogram) => { $crate::stats::NumberKind::None };
+    (@kind text_readout) => { $crate::stats::NumberKind::None };
+    (@new $stats:ident counter $field:ident) => { $stats.counter() };
+    (@new $stats:ident gauge $field:ident) => { $stats.gauge() };
+    (@new $stats:ident histogram($unit:ident) $field:ident) => {
+        $stats.other().histogram(stringify!($field), $crate::stats::Unit::$unit)
     };
-    (@new $scope:ident text_readout $field:ident) => { $scope.text_readout(stringify!($field)) };
+    (@new $stats:ident text_readout $field:ident) => { $stats.other().text_readout(stringify!($field)) };
 }

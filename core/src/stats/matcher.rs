@@ -17,6 +17,11 @@ pub enum StatsMatcher {
 }
 
 impl StatsMatcher {
+    /// Whether no stat is turned off.
+    pub(super) fn is_accept_all(&self) -> bool {
+        matches!(self, Self::AcceptAll)
+    }
+
     /// Whether the stat of this full name exists.
     pub fn accepts(&self, full_name: &str) -> bool {
         match self {

@@ -1,13 +1,16 @@
 //! Scopes: prefixes under which stats are created and kept.
 
-use std::collections::HashMap;
+use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use rustc_hash::FxHashMap;
 
 use super::counter::Counter;
 use super::gauge::Gauge;
 use super::histogram::{Histogram, Unit};
-use super::registry::Listed;
+use super::numbers::{Declared, Found, Number, NumberKind};
 use super::store::StoreState;
+use super::taking::Taking;
 use super::text_readout::TextReadout;
 
 /// A prefix of stat names, such as `cluster.up`.
@@ -21,24 +24,13 @@ pub struct Scope(Arc<ScopeState>);
 struct ScopeState {
     store: Arc<StoreState>,
     /// Empty, or with a dot at its end.
-    prefix: String,
-    kept: Mutex<Kept>,
-}
-
-/// The stats that a scope keeps alive.
-type Kept = HashMap<(Kind, Arc<str>), Arc<dyn Listed>>;
-
-/// Counters and gauges may share a name, so the kind belongs to the key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Kind {
-    Counter,
-    Gauge,
-    Histogram,
-    TextReadout,
+    prefix: Arc<str>,
+    /// What it keeps alive, by address, so that nothing is there twice.
+    kept: Mutex<FxHashMap<usize, Arc<dyn Any + Send + Sync>>>,
 }
 
 impl Scope {
-    pub(super) fn new(store: Arc<StoreState>, prefix: String) -> Self {
+    pub(super) fn new(store: Arc<StoreState>, prefix: Arc<str>) -> Self {
         Self(Arc::new(ScopeState { store, prefix, kept: Mutex::default() }))
     }
 
@@ -46,41 +38,64 @@ impl Scope {
     #[must_use = "a scope keeps the stats that are made through it"]
     pub fn scope(&self, name: &str) -> Self {
         let name = sanitize(name);
-        let prefix =
-            if name.is_empty() { self.0.prefix.clone() } else { format!("{}{name}.", self.0.prefix) };
+        let prefix = if name.is_empty() {
+            Arc::clone(&self.0.prefix)
+        } else {
+            format!("{}{name}.", self.0.prefix).into()
+        };
         Self::new(Arc::clone(&self.0.store), prefix)
     }
 
     /// The counter `name` of this scope.
     pub fn counter(&self, name: &str) -> Counter {
-        Counter::new(self.keep(Kind::Counter, self.0.store.counter(&self.full_name(name))))
+        Counter::new(self.number(NumberKind::Counter, name))
     }
 
     /// The gauge `name` of this scope.
     pub fn gauge(&self, name: &str) -> Gauge {
-        Gauge::new(self.keep(Kind::Gauge, self.0.store.gauge(&self.full_name(name))))
+        Gauge::new(self.number(NumberKind::Gauge, name))
+    }
+
+    fn number(&self, kind: NumberKind, name: &str) -> Option<Arc<Number>> {
+        let number = self.0.store.number(kind, &self.0.prefix, name)?;
+        self.keep(number.block());
+        Some(number)
+    }
+
+    /// The counters and gauges of a declaration ([`stat_group!`](crate::stat_group)), which are made together.
+    #[doc(hidden)]
+    pub fn declared(&self, names: Declared) -> Taking {
+        let block = match self.0.store.declared(&self.0.prefix, names) {
+            Found::Block(block) => {
+                self.keep(&block);
+                Some(block)
+            }
+            Found::Scattered => None,
+        };
+        Taking::new(block, self.clone(), names)
     }
 
     /// The histogram `name` of this scope. The unit is that of the first who asked.
     pub fn histogram(&self, name: &str, unit: Unit) -> Histogram {
-        Histogram::new(self.keep(Kind::Histogram, self.0.store.histogram(&self.full_name(name), unit)))
+        let histogram = self.0.store.histogram(&self.full_name(name), unit);
+        histogram.iter().for_each(|histogram| self.keep(histogram));
+        Histogram::new(histogram)
     }
 
     /// The text readout `name` of this scope.
     pub fn text_readout(&self, name: &str) -> TextReadout {
-        TextReadout::new(self.keep(Kind::TextReadout, self.0.store.text_readout(&self.full_name(name))))
+        let readout = self.0.store.text_readout(&self.full_name(name));
+        readout.iter().for_each(|readout| self.keep(readout));
+        TextReadout::new(readout)
     }
 
     fn full_name(&self, name: &str) -> String {
         format!("{}{name}", self.0.prefix)
     }
 
-    fn keep<T: Listed>(&self, kind: Kind, stat: Option<Arc<T>>) -> Option<Arc<T>> {
-        if let Some(stat) = &stat {
-            let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.insert((kind, stat.name().shared()), Arc::clone(stat) as Arc<dyn Listed>);
-        }
-        stat
+    fn keep<T: Send + Sync + 'static>(&self, stat: &Arc<T>) {
+        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.entry(Arc::as_ptr(stat).addr()).or_insert_with(|| Arc::clone(stat) as _);
     }
 }
 

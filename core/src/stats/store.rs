@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use super::cells::CellPool;
-use super::counter::CounterState;
-use super::gauge::GaugeState;
 use super::histogram::{BucketSettings, HistogramState, Unit};
 use super::matcher::StatsMatcher;
 use super::name::StatName;
+use super::numbers::{Declared, Found, Number, NumberKind, Numbers};
 use super::registry::{Listed, Name, Registry};
 use super::scope::Scope;
 use super::snapshot::{Snapshot, Stat};
@@ -32,9 +30,7 @@ pub struct StoreOptions {
 /// What scopes refer to.
 #[derive(Debug)]
 pub(super) struct StoreState {
-    cells: CellPool,
-    counters: Registry<CounterState>,
-    gauges: Registry<GaugeState>,
+    numbers: Numbers,
     histograms: Registry<HistogramState>,
     text_readouts: Registry<TextReadoutState>,
     tags: Arc<TagRules>,
@@ -50,13 +46,12 @@ impl Store {
 
     /// An empty store for a server with this many workers and this `stats_config`.
     pub fn with_options(workers: usize, options: StoreOptions) -> Self {
+        let tags = Arc::new(options.tags);
         Self(Arc::new(StoreState {
-            cells: CellPool::new(workers),
-            counters: Registry::new(),
-            gauges: Registry::new(),
+            numbers: Numbers::new(workers, Arc::clone(&tags)),
             histograms: Registry::new(),
             text_readouts: Registry::new(),
-            tags: Arc::new(options.tags),
+            tags,
             matcher: options.matcher,
             buckets: options.buckets,
         }))
@@ -64,12 +59,12 @@ impl Store {
 
     /// The scope of that name; `""` is the root.
     pub fn scope(&self, name: &str) -> Scope {
-        Scope::new(Arc::clone(&self.0), String::new()).scope(name)
+        Scope::new(Arc::clone(&self.0), "".into()).scope(name)
     }
 
     /// Sets every counter to zero (`POST /reset_counters`).
     pub fn reset_counters(&self) {
-        for counter in self.0.counters.all() {
+        for counter in self.0.numbers.all(NumberKind::Counter) {
             counter.reset();
         }
     }
@@ -86,15 +81,24 @@ impl Store {
     pub fn snapshot(&self) -> Snapshot {
         let state = &self.0;
         Snapshot {
-            counters: list(&state.counters, |c| (c.used(), c.value())),
-            gauges: list(&state.gauges, |g| (g.used(), g.value())),
+            counters: numbers(&state.numbers, NumberKind::Counter),
+            gauges: numbers(&state.numbers, NumberKind::Gauge),
             histograms: list(&state.histograms, HistogramState::view),
             text_readouts: list(&state.text_readouts, |t| (t.used(), t.value())),
         }
     }
 }
 
-/// The stats of one kind as a snapshot holds them; `read` gives whether it was used, and its value.
+/// The counters or the gauges as a snapshot holds them.
+fn numbers(numbers: &Numbers, kind: NumberKind) -> Vec<Stat<u64>> {
+    let stat = |listed: super::numbers::Listed| {
+        let (used, value) = (listed.used(), listed.value());
+        Stat { name: Arc::new(StatName::listed(listed.name, listed.block, listed.index)), used, value }
+    };
+    numbers.all(kind).into_iter().map(stat).collect()
+}
+
+/// The other stats of one kind as a snapshot holds them; `read` gives whether it was used, and its value.
 fn list<T: Listed, V>(registry: &Registry<T>, read: impl Fn(&T) -> (bool, V)) -> Vec<Stat<V>> {
     let stat = |stat: Arc<T>| {
         let (used, value) = read(&stat);
@@ -105,19 +109,19 @@ fn list<T: Listed, V>(registry: &Registry<T>, read: impl Fn(&T) -> (bool, V)) ->
 
 /// Each of these gives `None` for a stat that the matcher turns off.
 impl StoreState {
-    pub(super) fn counter(&self, name: &str) -> Option<Arc<CounterState>> {
-        let make = || CounterState::new(self.name(name), self.cells.take());
-        self.accepts(name).then(|| self.counters.get_or_insert(name, make))
+    pub(super) fn number(&self, kind: NumberKind, prefix: &Arc<str>, name: &str) -> Option<Arc<Number>> {
+        let accepted = self.matcher.is_accept_all() || self.accepts(&format!("{prefix}{name}"));
+        accepted.then(|| self.numbers.number(kind, prefix, name))
     }
 
-    pub(super) fn gauge(&self, name: &str) -> Option<Arc<GaugeState>> {
-        let make = || GaugeState::new(self.name(name), self.cells.take());
-        self.accepts(name).then(|| self.gauges.get_or_insert(name, make))
+    /// `Scattered` also where some may be turned off.
+    pub(super) fn declared(&self, prefix: &Arc<str>, names: Declared) -> Found {
+        if self.matcher.is_accept_all() { self.numbers.declared(prefix, names) } else { Found::Scattered }
     }
 
     pub(super) fn histogram(&self, name: &str, unit: Unit) -> Option<Arc<HistogramState>> {
         let make =
-            || HistogramState::new(self.name(name), unit, self.buckets.bounds_of(name), self.cells.rows());
+            || HistogramState::new(self.name(name), unit, self.buckets.bounds_of(name), self.numbers.rows());
         self.accepts(name).then(|| self.histograms.get_or_insert(name, make))
     }
 

@@ -38,6 +38,67 @@ fn a_stat_lives_as_long_as_a_handle_or_its_scope() {
     assert_eq!(store.scope("listener.a").counter("by_handle").value(), 0, "a new stat begins at zero");
 }
 
+crate::stat_group! {
+    /// Some of everything.
+    struct Samples {
+        /// A counter.
+        counter first,
+        /// Another stat of the same name.
+        gauge both,
+        /// A histogram, between numbers.
+        histogram(Bytes) sizes,
+        /// A counter.
+        counter both_kinds,
+    }
+}
+
+#[test]
+fn what_is_declared_together_is_the_same_by_its_own_name() {
+    let store = Store::new(1);
+    let scope = store.scope("cluster.up");
+    let declared = Samples::new(&scope);
+    declared.first.add(2);
+    declared.both.set(5);
+    declared.sizes.record(1);
+    let other = store.scope("cluster");
+    other.counter("up.first").inc();
+    assert_eq!((declared.first.value(), other.gauge("up.both").value()), (3, 5));
+    assert_eq!(other.counter("up.both").value(), 0, "a counter of the gauge's name is another stat");
+    assert_eq!(names(&store), ["cluster.up.both", "cluster.up.both_kinds", "cluster.up.first"]);
+    let again = Samples::new(&store.scope("cluster.up"));
+    again.both_kinds.inc();
+    assert_eq!((again.first.value(), declared.both_kinds.value()), (3, 1));
+    store.reset_counters();
+    declared.first.inc();
+    assert_eq!((again.first.value(), again.both.value(), again.both_kinds.value()), (1, 5, 0));
+    let snapshot = store.snapshot();
+    assert_eq!(snapshot.counters[2].name.tagged().name, "cluster.first");
+    drop((scope, declared, other, again));
+    assert_eq!(names(&store), Vec::<String>::new());
+}
+
+#[test]
+fn a_declaration_finds_what_was_there_before_it() {
+    let store = Store::new(1);
+    let before = store.scope("cluster.up").counter("both_kinds");
+    before.add(7);
+    let declared = Samples::new(&store.scope("cluster.up"));
+    declared.first.inc();
+    assert_eq!((declared.both_kinds.value(), declared.first.value(), declared.both.value()), (7, 1, 0));
+}
+
+#[test]
+fn of_a_declaration_some_can_be_turned_off() {
+    let matcher = StatsMatcher::Exclude(vec![StringMatcher::exact("cluster.up.first")]);
+    let store = Store::with_options(1, StoreOptions { matcher, ..StoreOptions::default() });
+    let scope = store.scope("cluster.up");
+    let declared = Samples::new(&scope);
+    declared.first.inc();
+    declared.both_kinds.inc();
+    assert_eq!((declared.first.value(), declared.both_kinds.value()), (0, 1));
+    assert_eq!(names(&store), ["cluster.up.both_kinds"]);
+}
+
 /// A listener that is replaced by a new version of the same name goes on counting.
 #[test]
 fn a_new_owner_takes_over_where_the_old_one_is() {
