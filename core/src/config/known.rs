@@ -3,7 +3,7 @@
 //!
 //! With it the reader of a configuration tells a misspelt field from one that Envoy has and this proxy lacks. The names are
 //! vendored (`core/data/README.md` says from where) as one sorted text; the first look-up indexes its blocks, and a block
-//! is parsed when it is asked for.
+//! is parsed once, when it is first asked for.
 //!
 //! ```
 //! use underpass_core::config::known;
@@ -77,7 +77,11 @@ impl Message {
 
     /// The fields, in the order of the proto file.
     pub fn fields(&self) -> impl Iterator<Item = Field> + use<> {
-        self.0.lines.lines().filter_map(Field::parse)
+        self.parsed().iter().copied()
+    }
+
+    fn parsed(self) -> &'static [Field] {
+        self.0.fields.get_or_init(|| self.0.lines.lines().filter_map(Field::parse).collect())
     }
 
     /// The names of the oneofs of which Envoy demands that a member is set.
@@ -115,7 +119,10 @@ pub struct Field {
 impl Field {
     /// Whether a configuration may call this field `name`: its proto name, or its JSON name.
     pub fn is_called(&self, name: &str) -> bool {
-        self.name == name || json_name_chars(self.name).eq(name.chars())
+        // The first letter is the same in both forms, and most names differ in it already.
+        self.name == name
+            || (self.name.as_bytes().first() == name.as_bytes().first()
+                && json_name_chars(self.name).eq(name.chars()))
     }
 
     fn parse(line: &'static str) -> Option<Self> {
@@ -277,22 +284,28 @@ impl Enumeration {
     }
 }
 
-/// One message or enum in [`TABLE`]: the words of its heading and its indented lines, not parsed yet.
-#[derive(Debug, Clone, Copy)]
-struct Block {
+/// One message or enum in [`TABLE`]: the words of its heading and its indented lines.
+#[derive(Debug)]
+struct Entry {
     name: &'static str,
     is_enum: bool,
     lines: &'static str,
+    /// Those of a message, once they were asked for.
+    fields: OnceLock<Box<[Field]>>,
+    /// What to look at in a message, once one was checked.
+    plan: OnceLock<check::Plan>,
 }
+
+type Block = &'static Entry;
 
 fn find(name: &str) -> Option<Block> {
     let blocks = blocks();
-    blocks.binary_search_by_key(&name, |block| block.name).ok().map(|at| blocks[at])
+    blocks.binary_search_by_key(&name, |block| block.name).ok().map(|at| &blocks[at])
 }
 
 /// The blocks of [`TABLE`], sorted by name as the table is.
-fn blocks() -> &'static [Block] {
-    static BLOCKS: OnceLock<Vec<Block>> = OnceLock::new();
+fn blocks() -> &'static [Entry] {
+    static BLOCKS: OnceLock<Vec<Entry>> = OnceLock::new();
     BLOCKS.get_or_init(|| {
         let mut blocks = Vec::new();
         let mut rest = TABLE;
@@ -304,7 +317,7 @@ fn blocks() -> &'static [Block] {
                 Some(name) => (name, true),
                 None => (heading, false),
             };
-            blocks.push(Block { name, is_enum, lines });
+            blocks.push(Entry { name, is_enum, lines, fields: OnceLock::new(), plan: OnceLock::new() });
             rest = next;
         }
         blocks

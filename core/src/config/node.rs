@@ -95,6 +95,12 @@ impl Node {
         self.entry(key).map(|entry| &entry.value)
     }
 
+    /// The value of the field that is called `name` in snake case; a file may write it in either style.
+    pub fn field(&self, name: &str) -> Option<&Arc<Node>> {
+        let named = |entry: &&Entry| names::same_field(&entry.key, name);
+        self.entries().iter().find(named).map(|entry| &entry.value)
+    }
+
     /// The text of a scalar.
     pub fn as_text(&self) -> Option<&str> {
         match &self.value {

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use rustc_hash::FxHashMap;
+
 use super::{Constraint, Constraints, Field, Kind, Message, Scalar, Type, demand, enumeration, message};
 use crate::config::{ConfigPath, Location, Node, NodeValue, Report, duration, scalar, typed::type_name};
 
@@ -14,13 +16,44 @@ pub fn check(message_name: &str, node: &Node, path: &ConfigPath, report: &mut Re
     Checker { report }.named(message_name, node, path);
 }
 
+/// What has to be looked at in a message of a kind: worked out once, since control planes send thousands of them.
+#[derive(Debug)]
+pub(super) struct Plan {
+    required_oneofs: Box<[&'static str]>,
+    /// For each field, whether something is wrong where it is not written.
+    refuses_absence: Box<[bool]>,
+    by_name: FxHashMap<&'static str, usize>,
+}
+
+impl Plan {
+    fn of(message: Message) -> &'static Self {
+        message.0.plan.get_or_init(|| {
+            let fields = message.parsed();
+            Self {
+                required_oneofs: message.required_oneofs().collect(),
+                refuses_absence: fields.iter().map(|field| !unmet_by_absence(field).is_empty()).collect(),
+                by_name: fields.iter().enumerate().map(|(index, field)| (field.name, index)).collect(),
+            }
+        })
+    }
+
+    /// Which field a configuration calls that.
+    fn position(&self, fields: &[Field], key: &str) -> Option<usize> {
+        let by_json_name = || fields.iter().position(|field| field.is_called(key));
+        self.by_name.get(key).copied().or_else(by_json_name)
+    }
+}
+
 struct Checker<'r> {
     report: &'r mut Report,
 }
 
 impl Checker<'_> {
     fn refuse(&mut self, node: &Node, path: &ConfigPath, unmet: impl IntoIterator<Item = String>) {
-        self.refuse_at(&node.location(), path, unmet);
+        let mut unmet = unmet.into_iter().peekable();
+        if unmet.peek().is_some() {
+            self.refuse_at(&node.location(), path, unmet);
+        }
     }
 
     fn refuse_at(&mut self, location: &Location, path: &ConfigPath, unmet: impl IntoIterator<Item = String>) {
@@ -46,37 +79,30 @@ impl Checker<'_> {
         if !matches!(node.value, NodeValue::Map(_) | NodeValue::Null) {
             return;
         }
-        let mut oneofs: Vec<Oneof> = message.required_oneofs().map(Oneof::required).collect();
-        for field in message.fields() {
-            let written = written(node, &field);
-            if let Some(oneof) = field.oneof {
-                Oneof::note(&mut oneofs, oneof, &field, written.is_some());
+        let (fields, plan) = (message.parsed(), Plan::of(message));
+        // Of two forms of one name, the first counts.
+        let mut written: Vec<Option<&Node>> = vec![None; fields.len()];
+        let mut seen = vec![false; fields.len()];
+        for entry in node.entries() {
+            if let Some(at) = plan.position(fields, &entry.key).filter(|at| !seen[*at]) {
+                seen[at] = true;
+                written[at] = (!entry.value.is_null()).then_some(&*entry.value);
             }
-            match written {
-                Some(value) => self.field(&field, value, &path.field(field.name)),
-                None if field.oneof.is_none() => self.absent(&field, node, path),
+        }
+        let mut oneofs: Vec<Oneof> = plan.required_oneofs.iter().map(|name| Oneof::required(name)).collect();
+        for (at, field) in fields.iter().enumerate() {
+            if let Some(oneof) = field.oneof {
+                Oneof::note(&mut oneofs, oneof, field, written[at].is_some());
+            }
+            match written[at] {
+                Some(value) => self.field(field, value, &path.field(field.name)),
+                None if field.oneof.is_none() && plan.refuses_absence[at] => {
+                    self.refuse(node, &path.field(field.name), unmet_by_absence(field));
+                }
                 None => {}
             }
         }
         self.refuse(node, path, oneofs.iter().filter_map(Oneof::unmet));
-    }
-
-    /// What is not written has its zero value, which is not always allowed.
-    fn absent(&mut self, field: &Field, node: &Node, path: &ConfigPath) {
-        let unmet: Vec<String> = match field.kind {
-            Kind::Single(Type::Message(_)) => {
-                let required = field.constraints.contains(Constraint::Required);
-                required.then(|| "value is required".to_owned()).into_iter().collect()
-            }
-            Kind::Single(Type::Scalar(Scalar::String | Scalar::Bytes)) => demand::text(field.constraints, ""),
-            Kind::Single(Type::Scalar(Scalar::Bool)) => demand::boolean(field.constraints, false),
-            Kind::Single(Type::Scalar(_)) => demand::number(field.constraints, 0.0, ""),
-            Kind::Single(Type::Enum(name)) => demand::enum_number(field.constraints, name, 0),
-            Kind::Repeated(_) | Kind::Map(..) => demand::count(field.constraints, 0),
-        };
-        if !unmet.is_empty() {
-            self.refuse(node, &path.field(field.name), unmet);
-        }
     }
 
     fn field(&mut self, field: &Field, node: &Node, path: &ConfigPath) {
@@ -142,10 +168,19 @@ impl Checker<'_> {
     }
 }
 
-/// The value of a field that is written; `null` is not.
-fn written<'n>(node: &'n Node, field: &Field) -> Option<&'n Node> {
-    let entry = node.entries().iter().find(|entry| field.is_called(&entry.key))?;
-    (!entry.value.is_null()).then_some(&*entry.value)
+/// What is not written has its zero value, which is not always allowed.
+fn unmet_by_absence(field: &Field) -> Vec<String> {
+    match field.kind {
+        Kind::Single(Type::Message(_)) => {
+            let required = field.constraints.contains(Constraint::Required);
+            required.then(|| "value is required".to_owned()).into_iter().collect()
+        }
+        Kind::Single(Type::Scalar(Scalar::String | Scalar::Bytes)) => demand::text(field.constraints, ""),
+        Kind::Single(Type::Scalar(Scalar::Bool)) => demand::boolean(field.constraints, false),
+        Kind::Single(Type::Scalar(_)) => demand::number(field.constraints, 0.0, ""),
+        Kind::Single(Type::Enum(name)) => demand::enum_number(field.constraints, name, 0),
+        Kind::Repeated(_) | Kind::Map(..) => demand::count(field.constraints, 0),
+    }
 }
 
 /// The scalar in one of protobuf's wrapper messages, which JSON writes bare.

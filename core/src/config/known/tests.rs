@@ -155,11 +155,11 @@ fn every_line_parses_and_every_type_it_names_exists() {
     for block in blocks() {
         let lines = block.lines.lines().count();
         if block.is_enum {
-            assert_eq!(Enumeration(*block).values().count(), lines, "{}", block.name);
+            assert_eq!(Enumeration(block).values().count(), lines, "{}", block.name);
             assert!(lines > 0, "{}", block.name);
             continue;
         }
-        let each = Message(*block);
+        let each = Message(block);
         assert_eq!(each.fields().count() + each.required_oneofs().count(), lines, "{}", block.name);
         for oneof in each.required_oneofs() {
             assert!(each.fields().any(|field| field.oneof == Some(oneof)), "{}: {oneof}", block.name);
