@@ -115,6 +115,11 @@ pub trait ConfigWatcher: Send + Sync {
 
     /// There is no good answer. Whoever waits for the first one shall not wait longer.
     fn failed(&self, why: FetchFailure);
+
+    /// Whether it has what it needs already, so that a first answer that does not come is no failure.
+    fn is_served(&self) -> bool {
+        false
+    }
 }
 
 /// A subscription; dropping it ends it.

@@ -24,7 +24,7 @@ use underpass_core::{
     worker::Worker,
 };
 
-use self::managed::{Fingerprint, Managed};
+use self::managed::{Fingerprint, Managed, Work};
 use crate::{
     client_connection::Factories,
     cluster::{
@@ -104,7 +104,8 @@ impl ClusterManager {
     /// that file cannot be changed by others, and nothing of the file may have the same name twice.
     ///
     /// A new version takes over the hosts that it names again if connections to them are made as before. If it has to find
-    /// its hosts first, the version before serves meanwhile.
+    /// its hosts first, the version before serves meanwhile; but endpoints that are asked for in the same place under the same
+    /// name are those that are known, and no control plane need send them again.
     pub fn add_or_update(
         self: &Arc<Self>,
         config: &Cluster,
@@ -161,8 +162,16 @@ impl ClusterManager {
             Some(_) => self.stats.cluster_modified.inc(),
             None => self.stats.cluster_added.inc(),
         }
+        let known = present.as_ref().filter(|present| {
+            present.cluster.is_settled() && present.fingerprint.finds_hosts_alike(&fingerprint)
+        });
+        let known = known.map(|present| Arc::clone(&present.cluster));
         let built = self.environment.build(config, path, &inheritance, warnings)?;
-        self.take_in(built, node, fingerprint, version);
+        let known = known.filter(|known| known.is_eds() && built.cluster.is_eds());
+        if let Some(known) = &known {
+            built.cluster.adopt_hosts(known);
+        }
+        self.take_in(built, node, fingerprint, version, known.is_some());
         Ok(true)
     }
 
@@ -197,10 +206,15 @@ impl ClusterManager {
     pub fn start(self: &Arc<Self>, runtime: &Handle) {
         let mut state = self.lock();
         state.runtime = Some(runtime.clone());
-        for managed in state.active.values_mut() {
+        let waits = |managed: &Managed| {
             let name = &managed.cluster.info.name;
-            let target = managed.wait_at_start.then(|| self.init.add(format!("cluster {name}")));
-            self.run_discovery(runtime, managed, target);
+            managed.wait_at_start.then(|| self.init.add(format!("cluster {name}")))
+        };
+        let present = state.active.values().filter_map(|managed| Some((managed.work()?, waits(managed))));
+        let present: Vec<_> = present.collect();
+        drop(state);
+        for (work, target) in present {
+            self.run_discovery(runtime, work, target);
         }
     }
 
@@ -284,19 +298,23 @@ impl ClusterManager {
         node: &Arc<Node>,
         fingerprint: Fingerprint,
         version: Option<&str>,
+        hosts_are_known: bool,
     ) {
-        let mut managed = Managed::new(built, node, fingerprint, version);
-        let name = Arc::clone(&managed.cluster.info.name);
+        let managed = Managed::new(built, node, fingerprint, version);
+        let work = managed.work();
         let mut state = self.lock();
-        let warm = managed.discovery.is_some();
-        if let Some(runtime) = state.runtime.clone().filter(|_| warm) {
-            self.run_discovery(&runtime, &mut managed, None);
+        let runtime = state.runtime.clone().filter(|_| work.is_some());
+        if runtime.is_some() && !hosts_are_known {
             managed.cluster.stats.discovery.warming_state.set(1);
-            state.warming.insert(name, managed);
+            state.warming.insert(Arc::clone(&managed.cluster.info.name), managed);
             self.count(&state);
-            return;
+        } else {
+            self.activate(&mut state, managed);
         }
-        self.activate(&mut state, managed);
+        drop(state);
+        if let Some((runtime, work)) = runtime.zip(work) {
+            self.run_discovery(&runtime, work, None);
+        }
     }
 
     fn activate(&self, state: &mut State, managed: Managed) {
@@ -307,19 +325,25 @@ impl ClusterManager {
         self.count(state);
     }
 
-    fn run_discovery(self: &Arc<Self>, runtime: &Handle, managed: &mut Managed, target: Option<InitTarget>) {
-        let Some(discovery) = &managed.discovery else { return };
+    /// Begins to look for the hosts of a version. Not under the lock, since the first answer may be there at once.
+    fn run_discovery(self: &Arc<Self>, runtime: &Handle, work: Work, target: Option<InitTarget>) {
+        let Work { cluster, discovery } = work;
         // Names are not looked up when a configuration is checked; files are read.
-        if self.server.options.validate && managed.cluster.eds_service_name.is_none() {
+        if self.server.options.validate && !cluster.is_eds() {
             return;
         }
-        let (manager, cluster) = (Arc::downgrade(self), Arc::downgrade(&managed.cluster));
+        let (manager, settled) = (Arc::downgrade(self), Arc::downgrade(&cluster));
         let first = FirstAnswer::new(move || {
-            settle(&manager, &cluster);
+            settle(&manager, &settled);
             drop(target);
         });
-        let work = Arc::clone(discovery).run(Arc::clone(&managed.cluster), first);
-        managed.task = Some(runtime.spawn(work).abort_handle());
+        let entered = runtime.enter();
+        let task = runtime.spawn(discovery.run(Arc::clone(&cluster), first)).abort_handle();
+        drop(entered);
+        match self.lock().version_of(&cluster) {
+            Some(managed) => managed.task = Some(task),
+            None => task.abort(),
+        }
     }
 
     /// The first hosts of a version are there: if it was warming, it is used from now on.
@@ -359,6 +383,13 @@ impl State {
     fn release(&mut self) -> Option<InitTarget> {
         let waits = self.warming.values().any(|managed| managed.wait_at_start);
         if waits { None } else { self.held.take() }
+    }
+
+    /// What is kept of a version, be it in use or not.
+    fn version_of(&mut self, cluster: &Arc<SharedCluster>) -> Option<&mut Managed> {
+        let name = &cluster.info.name;
+        let both = self.warming.get_mut(name).into_iter().chain(self.active.get_mut(name));
+        { both }.find(|managed| Arc::ptr_eq(&managed.cluster, cluster))
     }
 
     /// The version that was configured last, be it in use or not.

@@ -122,14 +122,22 @@ fn control_plane(
         let message = "there is no `ads_config` in `dynamic_resources` that says which control plane this is";
         return Err(BuildError::at(path.field(field), message));
     };
+    // Every cluster may ask, and the answer is always the same.
+    if let Some(known) = server.singletons.get::<AggregatedControlPlane>() {
+        return Ok(Found::Aggregated(known.0.clone()));
+    }
     let ads: &RawMessage = &ads.0;
     let control_plane = read(ads, server)?;
     if !control_plane.is_aggregated() && !matches!(control_plane.api_type, ApiType::Grpc | ApiType::DeltaGrpc)
     {
         return Err(BuildError::at(ads.path.field("api_type"), "an ADS control plane is GRPC or DELTA_GRPC"));
     }
+    server.singletons.insert(Arc::new(AggregatedControlPlane(control_plane.clone())));
     Ok(Found::Aggregated(control_plane))
 }
+
+/// What `ads_config` says, once it was read.
+struct AggregatedControlPlane(ControlPlane);
 
 /// The one stream of all that say `ads`.
 struct Aggregated(UnboundedSender<Command>);

@@ -123,7 +123,7 @@ impl Timer {
         let Some(shared) = self.0.upgrade().filter(|shared| !shared.answered.load(Ordering::Relaxed)) else {
             return;
         };
-        if let Some(watcher) = shared.watcher.upgrade() {
+        if let Some(watcher) = shared.watcher.upgrade().filter(|watcher| !watcher.is_served()) {
             tracing::warn!(
                 target: "config",
                 "config: initial fetch timed out for type.googleapis.com/{}",

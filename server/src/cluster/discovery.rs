@@ -24,7 +24,7 @@ use super::shared::SharedCluster;
 /// Finds the hosts of one version of a cluster.
 pub(crate) trait Discovery: Send + Sync {
     /// Runs as long as the version lives: it is dropped when the version is. `first` is told when the first answer is there,
-    /// good or bad.
+    /// good or bad, which may be before this returns. To be called on the main thread, in its runtime.
     fn run(self: Arc<Self>, cluster: Arc<SharedCluster>, first: FirstAnswer) -> DiscoveryFuture;
 }
 

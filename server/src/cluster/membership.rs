@@ -136,6 +136,28 @@ impl Membership {
         self.lock().priorities.iter().flatten().flat_map(|place| place.hosts.iter().cloned()).collect()
     }
 
+    /// The hosts as discovery said them last.
+    pub(crate) fn specs(&self) -> (Vec<Vec<PlaceSpec>>, AssignmentPolicy) {
+        let state = self.lock();
+        let host = |host: &Arc<Host>| HostSpec {
+            address: host.address.clone(),
+            additional_addresses: host.additional_addresses.clone(),
+            attributes: HostAttributes {
+                hostname: Arc::clone(&host.hostname),
+                metadata: Arc::clone(&host.metadata),
+                weight: host.weight.load(Ordering::Relaxed),
+                health: host.health.load(Ordering::Relaxed) & DISCOVERED,
+            },
+        };
+        let place = |place: &Place| PlaceSpec {
+            locality: Arc::clone(&place.locality),
+            weight: place.weight,
+            hosts: place.hosts.iter().map(host).collect(),
+        };
+        let specs = state.priorities.iter().map(|places| places.iter().map(place).collect()).collect();
+        (specs, state.assignment)
+    }
+
     /// Replaces all hosts. Returns whether anything changed.
     pub(crate) fn assign(&self, priorities: Vec<Vec<PlaceSpec>>, assignment: AssignmentPolicy) -> bool {
         let mut state = self.lock();

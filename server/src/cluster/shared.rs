@@ -91,9 +91,26 @@ impl SharedCluster {
         self.announce(changed)
     }
 
+    /// Whether its endpoints come from a file or a control plane.
+    pub(crate) fn is_eds(&self) -> bool {
+        self.eds_service_name.is_some()
+    }
+
     /// The name of its `ClusterLoadAssignment`.
     pub(crate) fn assignment_name(&self) -> &str {
         self.eds_service_name.as_ref().unwrap_or(&self.info.name)
+    }
+
+    /// Takes over the hosts of the version before, which were found where this one will look for them.
+    pub(crate) fn adopt_hosts(&self, previous: &Self) {
+        let (priorities, assignment) = previous.membership.specs();
+        self.assign(priorities, assignment);
+        self.settled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its first hosts were ever there.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Relaxed)
     }
 
     /// Its first hosts are there.

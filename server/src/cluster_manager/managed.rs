@@ -32,6 +32,12 @@ pub(super) struct Managed {
     pub task: Option<AbortHandle>,
 }
 
+/// The search for the hosts of a version.
+pub(super) struct Work {
+    pub cluster: Arc<SharedCluster>,
+    pub discovery: Arc<dyn Discovery>,
+}
+
 /// What an update needs to know of the version before.
 pub(super) struct Summary {
     pub cluster: Arc<SharedCluster>,
@@ -59,6 +65,12 @@ impl Managed {
             last_updated: timestamp::now(),
             task: None,
         }
+    }
+
+    /// What has to be run for it, if its hosts are not configured.
+    pub(super) fn work(&self) -> Option<Work> {
+        let discovery = Arc::clone(self.discovery.as_ref()?);
+        Some(Work { cluster: Arc::clone(&self.cluster), discovery })
     }
 
     /// The same cluster, from another configuration.
@@ -101,6 +113,8 @@ pub(super) struct Fingerprint {
     all: u64,
     without_hosts: u64,
     connections: u64,
+    /// Of what says where its endpoints are asked for; absent unless they are.
+    endpoints: Option<u64>,
 }
 
 /// The fields that say nothing about how connections to a host are made.
@@ -138,12 +152,18 @@ impl Fingerprint {
             all: node.stable_hash(),
             without_hosts: node.stable_hash_without(&["load_assignment"]),
             connections: node.stable_hash_without(NOT_ABOUT_CONNECTIONS),
+            endpoints: node.field("eds_cluster_config").map(|config| config.stable_hash()),
         }
     }
 
     /// Whether only the hosts are different.
     pub(super) fn differs_in_hosts_only(self, other: &Self) -> bool {
         self.without_hosts == other.without_hosts
+    }
+
+    /// Whether endpoints are asked for in the same place, under the same name.
+    pub(super) fn finds_hosts_alike(self, other: &Self) -> bool {
+        self.endpoints.is_some() && self.endpoints == other.endpoints
     }
 
     /// Whether connections are made in the same way.

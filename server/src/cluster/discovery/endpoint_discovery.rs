@@ -48,23 +48,27 @@ impl EndpointDiscovery {
 
 impl Discovery for EndpointDiscovery {
     fn run(self: Arc<Self>, cluster: Arc<SharedCluster>, first: FirstAnswer) -> DiscoveryFuture {
+        let scope = cluster.info.scope.clone();
+        let watcher: Arc<dyn ConfigWatcher> = Arc::new(Endpoints {
+            service_name: Arc::clone(&self.service_name),
+            server: Arc::clone(&self.server),
+            cluster,
+            first: Mutex::new(first),
+            taken: Mutex::default(),
+        });
+        let request = SubscriptionRequest {
+            source: &self.source,
+            type_name: ASSIGNMENT,
+            names: vec![Arc::clone(&self.service_name)],
+            stats: SubscriptionStats::new(&scope),
+            watcher: Arc::downgrade(&watcher),
+        };
+        // At once, so that the endpoints of all clusters of an update are asked for together: a request of the state-of-the-world
+        // protocol has every name in it.
+        let subscription = config_subscription::subscribe(request, &self.server);
         Box::pin(async move {
-            let scope = cluster.info.scope.clone();
-            let watcher: Arc<dyn ConfigWatcher> = Arc::new(Endpoints {
-                service_name: Arc::clone(&self.service_name),
-                server: Arc::clone(&self.server),
-                cluster,
-                first: Mutex::new(first),
-            });
-            let request = SubscriptionRequest {
-                source: &self.source,
-                type_name: ASSIGNMENT,
-                names: vec![Arc::clone(&self.service_name)],
-                stats: SubscriptionStats::new(&scope),
-                watcher: Arc::downgrade(&watcher),
-            };
-            let _subscription = config_subscription::subscribe(request, &self.server);
             // Both live as long as this version of the cluster.
+            let _held = (watcher, subscription);
             std::future::pending::<()>().await;
         })
     }
@@ -76,10 +80,27 @@ struct Endpoints {
     server: Arc<ServerContext>,
     cluster: Arc<SharedCluster>,
     first: Mutex<FirstAnswer>,
+    /// What was taken over last.
+    taken: Mutex<Option<Taken>>,
+}
+
+/// An assignment that was taken over.
+#[derive(Clone, Copy)]
+struct Taken {
+    hash: u64,
+    hosts: usize,
 }
 
 impl Endpoints {
     fn assign(&self, resource: &ConfigResource) -> Result<(), String> {
+        let hash = resource.node.stable_hash();
+        let taken = *self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        // Control planes that keep snapshots send the endpoints of all clusters when those of one change.
+        if let Some(same) = taken.filter(|taken| taken.hash == hash) {
+            self.cluster.count_matches(same.hosts);
+            self.cluster.stats.discovery.update_no_rebuild.inc();
+            return Ok(());
+        }
         let read = self.server.resources.read::<ClusterLoadAssignment>(
             resource,
             ASSIGNMENT,
@@ -88,9 +109,11 @@ impl Endpoints {
         let assignment = Some(read.map_err(|report| report.to_string())?);
         let hosts = endpoint::hosts(assignment.as_ref(), &resource.path);
         let hosts = hosts.map_err(|error| resource.explain(&error))?;
+        let count = hosts.iter().flatten().map(|place| place.hosts.len()).sum();
         if !self.cluster.assign(hosts, endpoint::assignment_policy(assignment.as_ref())) {
             self.cluster.stats.discovery.update_no_rebuild.inc();
         }
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(Taken { hash, hosts: count });
         Ok(())
     }
 
@@ -117,5 +140,9 @@ impl ConfigWatcher for Endpoints {
 
     fn failed(&self, _: FetchFailure) {
         self.answered();
+    }
+
+    fn is_served(&self) -> bool {
+        self.cluster.is_settled()
     }
 }
