@@ -1,6 +1,7 @@
 //! A real gRPC control plane: `tests/control_plane/control_plane.py`, on the official messages.
 
 use std::{
+    collections::HashMap,
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
@@ -14,6 +15,12 @@ use crate::{PATIENCE, config::extension};
 
 /// The message names of what is served.
 pub const LISTENER: &str = "envoy.config.listener.v3.Listener";
+/// See [`LISTENER`].
+pub const CLUSTER: &str = "envoy.config.cluster.v3.Cluster";
+/// See [`LISTENER`].
+pub const ENDPOINTS: &str = "envoy.config.endpoint.v3.ClusterLoadAssignment";
+/// See [`LISTENER`].
+pub const ROUTES: &str = "envoy.config.route.v3.RouteConfiguration";
 
 /// A running control plane. It ends when it is dropped.
 #[derive(Debug)]
@@ -22,6 +29,8 @@ pub struct ControlPlane {
     commands: ChildStdin,
     events: Receiver<Value>,
     port: u16,
+    /// The last nonce that was answered, by type.
+    answered: HashMap<String, String>,
 }
 
 impl ControlPlane {
@@ -52,7 +61,7 @@ impl ControlPlane {
                 let _ = sender.send(event);
             }
         });
-        let mut plane = Self { child, commands, events, port };
+        let mut plane = Self { child, commands, events, port, answered: HashMap::new() };
         let listening = plane.wait("listening");
         plane.port = listening["listening"].as_u64().and_then(|port| port.try_into().ok()).expect("a port");
         plane
@@ -95,6 +104,20 @@ impl ControlPlane {
             let message = event["message"].take();
             if message["type_url"].as_str().is_some_and(|url| url.ends_with(resource_type)) {
                 return message;
+            }
+        }
+    }
+
+    /// The next ACK or NACK about a type.
+    #[track_caller]
+    pub fn answer(&mut self, resource_type: &str) -> Value {
+        loop {
+            let request = self.request(resource_type);
+            let nonce = request["response_nonce"].as_str().unwrap_or_default().to_owned();
+            // Requests between two responses repeat the nonce in the state-of-the-world protocol.
+            if !nonce.is_empty() && self.answered.get(resource_type) != Some(&nonce) {
+                self.answered.insert(resource_type.to_owned(), nonce);
+                return request;
             }
         }
     }

@@ -14,6 +14,7 @@ pub mod admin;
 pub mod binary;
 pub mod client;
 pub mod config;
+pub mod constant_load;
 pub mod control_plane;
 pub mod differential;
 pub mod example;
