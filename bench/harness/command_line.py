@@ -28,7 +28,7 @@ import signal
 import sys
 import time
 
-from . import journal, peers as peer_finder, plan, report, self_test, tables, targets, workspace
+from . import journal, peers as peer_finder, plan, report, scale_command, self_test, tables, targets, workspace
 from .envoy_config import SCENARIOS
 from .runner import Runner
 
@@ -43,6 +43,7 @@ def parser():
     what.add_argument(
         "--self-test", action="store_true", help="seconds: run a little of everything and fail if the harness or a byte is wrong"
     )
+    what.add_argument("--scale", action="store_true", help="many clusters and listeners by ADS; see --scale --help")
     what.add_argument("--plan", action="store_true", help="only say what would run, and how long it takes")
     what.add_argument("--peers", action="store_true", help="only say which peers are installed, and how to get the others")
     what.add_argument("--resume", action="store_true", help="go on with the run that broke off (same --json)")
@@ -111,6 +112,8 @@ def parser():
 
 
 def main(argv):
+    if "--scale" in argv:
+        return scale_command.main(argv)
     p = parser()
     a = p.parse_args(argv)
     if a.all:
