@@ -61,8 +61,9 @@ impl Subscription {
         for name in &change.removed {
             self.ttls.clear(name);
         }
-        if let Variant::Delta(delta) = &mut self.variant {
-            delta.interest_changed(change, &self.watches);
+        match &mut self.variant {
+            Variant::StateOfTheWorld(state) => state.interest_changed(),
+            Variant::Delta(delta) => delta.interest_changed(change, &self.watches),
         }
         true
     }
@@ -77,7 +78,7 @@ impl Subscription {
     /// The next request about the type, if it still has something to say.
     pub(super) fn request(&mut self, type_url: &str, node: Option<Node>) -> Option<Bytes> {
         let encoded = match &mut self.variant {
-            Variant::StateOfTheWorld(state) => state.request(&self.watches, type_url, node)?.encode_to_vec(),
+            Variant::StateOfTheWorld(state) => state.request(&self.watches, type_url, node)?,
             Variant::Delta(delta) => delta.request(&self.watches, type_url, node)?.encode_to_vec(),
         };
         Some(encoded.into())
