@@ -21,6 +21,8 @@ use slab::Slab;
 use smallvec::SmallVec;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::stream_info::InstantCell;
+
 /// How many ticks a second has.
 const TICKS_PER_SECOND: u32 = 4;
 const TICK: Duration = Duration::from_millis(1000 / TICKS_PER_SECOND as u64);
@@ -46,7 +48,7 @@ pub struct Timers(Option<Rc<Wheel>>);
 #[must_use = "futures do nothing unless polled"]
 pub struct Alarm {
     timers: Timers,
-    at: Instant,
+    at: InstantCell,
     state: State,
 }
 
@@ -75,7 +77,9 @@ impl Timers {
 
     /// An alarm for a moment.
     pub fn at(&self, at: Instant) -> Alarm {
-        Alarm { timers: self.clone(), at, state: State::Idle }
+        let alarm = Alarm { timers: self.clone(), at: InstantCell::default(), state: State::Idle };
+        alarm.at.set(Some(at.into_std()));
+        alarm
     }
 
     /// What a future comes to, unless it takes longer than `limit`. If both happen in the same moment, the future counts.
@@ -105,13 +109,14 @@ impl fmt::Debug for Timers {
 impl Alarm {
     /// When it goes off.
     pub fn moment(&self) -> Instant {
-        self.at
+        // It is always set.
+        self.at.get().map_or_else(Instant::now, Instant::from_std)
     }
 
     /// Moves it to another moment.
     pub fn reset(&mut self, at: Instant) {
         self.forget();
-        self.at = at;
+        self.at.set(Some(at.into_std()));
     }
 
     fn forget(&mut self) {
@@ -125,7 +130,7 @@ impl Alarm {
     /// Whether it waits in the wheel from now on.
     fn enter_wheel(&mut self, waker: &Waker) -> bool {
         let Some(wheel) = &self.timers.0 else { return false };
-        let tick = wheel.tick_of(self.at);
+        let tick = wheel.tick_of(self.moment());
         // This tick has begun, or the wheel might not get to it in time. Where the last look at the clock leaves no doubt, it is
         // not looked at again; if that was long ago, the wheel gets to the alarm at once, and finds the same.
         if tick <= wheel.seen.get() + NEAR && tick <= wheel.present_tick() + 1 {
@@ -155,7 +160,7 @@ impl Future for Alarm {
             return Poll::Pending;
         }
         if matches!(this.state, State::Idle) {
-            this.state = State::Exact(Box::pin(sleep_until(this.at)));
+            this.state = State::Exact(Box::pin(sleep_until(this.moment())));
         }
         match &mut this.state {
             State::Exact(sleep) => sleep.as_mut().poll(cx),

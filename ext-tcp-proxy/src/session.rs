@@ -39,8 +39,8 @@ pub(crate) struct Session<'a> {
     settings: &'a Settings,
     info: SharedStreamInfo,
     stage: Stage<'a>,
-    /// Logs again and again, where that is wanted.
-    periodic_log: Option<BoxFuture<'a, Infallible>>,
+    /// Logs again and again, where that is wanted. Boxed once more, since few have it.
+    periodic_log: Option<Box<BoxFuture<'a, Infallible>>>,
 }
 
 enum Stage<'a> {
@@ -67,7 +67,9 @@ impl<'a> Session<'a> {
         settings.log.start(&info);
         let periodic_log = settings.log.interval.map(|interval| {
             let info = Rc::clone(&info);
-            Box::pin(async move { settings.log.periodically(&info, interval).await }) as BoxFuture<'a, _>
+            let log: BoxFuture<'a, _> =
+                Box::pin(async move { settings.log.periodically(&info, interval).await });
+            Box::new(log)
         });
         let stage = Stage::Connecting(Beginning::new(settings, &info, worker, io, buffer_limit).run());
         Self { settings, info, stage, periodic_log }
@@ -80,7 +82,7 @@ impl Future for Session<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if let Some(log) = &mut this.periodic_log
-            && let Poll::Ready(never) = log.as_mut().poll(cx)
+            && let Poll::Ready(never) = log.as_mut().as_mut().poll(cx)
         {
             match never {}
         }

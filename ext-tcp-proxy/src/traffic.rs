@@ -180,16 +180,17 @@ impl Accounting for RelayTraffic {
     }
 }
 
-/// What one connection adds to a gauge; its owner takes it back at the end.
+/// What one connection adds to a gauge; its owner takes it back at the end. It is what fits into a buffer.
 #[derive(Default)]
-struct Share(Cell<u64>);
+struct Share(Cell<u32>);
 
 impl Share {
     fn set(&self, gauge: &Gauge, value: u64) {
+        let value = u32::try_from(value).unwrap_or(u32::MAX);
         let before = self.0.replace(value);
         if value != before {
             // The difference may be negative; gauges count in two's complement.
-            gauge.add(value.wrapping_sub(before));
+            gauge.add(u64::from(value).wrapping_sub(before.into()));
         }
     }
 }

@@ -34,8 +34,6 @@ pub(super) struct Direction {
     /// Whether bytes were read since the relay was polled.
     has_read_now: bool,
     ended_with_bytes: bool,
-    /// How many bytes may wait in a buffer or a pipe.
-    limit: u32,
     /// Bytes in memory that wait to be written, and memory for more.
     held: Option<Box<Held>>,
     /// What passes through a pipe. It holds bytes only while there are none in memory.
@@ -75,9 +73,8 @@ impl Direction {
             from,
             phase: Phase::Reading,
             size: BufferSize::SMALLEST,
-            limit: limit.max(1),
             held: (!early.is_empty()).then(|| Box::new(Held { chunk: early, ..Held::default() })),
-            splicer: Splicer::default(),
+            splicer: Splicer::new(limit.max(1)),
             paused: false,
             unflushed: false,
             has_read_now: false,
@@ -102,11 +99,11 @@ impl Direction {
 
     /// Lets at most `limit` bytes wait.
     pub(super) fn set_limit(&mut self, limit: u32) {
-        self.limit = limit.max(1);
+        self.splicer.limit = limit.max(1);
     }
 
     fn limit(&self) -> usize {
-        self.limit as usize
+        self.splicer.limit as usize
     }
 
     /// Somebody else has written to the sink for this direction.

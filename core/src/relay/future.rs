@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::direction::{Direction, Failure, Surroundings};
 use super::{Accounting, BufferPool, Operation, RelayEnd, RelayOptions, Side};
 use crate::io::{AbortWatch, BoxIo, Io};
+use crate::stream_info::{DurationCell, InstantCell};
 use crate::timers::Alarm;
 use crate::user_space_socket::BufferLimits;
 
@@ -80,9 +81,9 @@ struct LastWords {
 
 /// When to end although bytes may still come.
 struct Limits {
-    idle_timeout: Option<Duration>,
-    deadline: Option<Instant>,
-    last_activity: Instant,
+    idle_timeout: DurationCell,
+    deadline: InstantCell,
+    last_activity: InstantCell,
 }
 
 impl<'a> Relay<'a> {
@@ -172,11 +173,7 @@ impl Engine {
         options: RelayOptions,
         accounting: Rc<dyn Accounting>,
     ) -> Self {
-        let limits = Limits {
-            idle_timeout: options.idle_timeout,
-            deadline: options.deadline,
-            last_activity: Instant::now(),
-        };
+        let limits = Limits::new(options.idle_timeout, options.deadline);
         let buffers = BufferLimits::new(options.upstream_buffer_limit, options.downstream_buffer_limit);
         let pump = State {
             may_park: options.fuse_hops && downstream.user_space_socket().is_some(),
@@ -199,12 +196,12 @@ impl Engine {
         let mut active = false;
         let mut pump = Pump { downstream, upstream, state: &mut self.pump };
         if let Some(at) = pump.parked_activity() {
-            self.limits.last_activity = self.limits.last_activity.max(at);
+            self.limits.note_activity(self.limits.last_activity().max(at));
         }
         let pumped = pump.poll(cx, &mut active);
         if active {
             let now = Instant::now();
-            self.limits.last_activity = now;
+            self.limits.note_activity(now);
             pump.note_activity_of_hops(now);
         }
         match pumped {
@@ -242,10 +239,38 @@ impl Engine {
 }
 
 impl Limits {
+    fn new(idle_timeout: Option<Duration>, deadline: Option<Instant>) -> Self {
+        let limits = Self {
+            idle_timeout: DurationCell::default(),
+            deadline: InstantCell::default(),
+            last_activity: InstantCell::default(),
+        };
+        limits.idle_timeout.set(idle_timeout);
+        limits.deadline.set(deadline.map(Instant::into_std));
+        limits.note_activity(Instant::now());
+        limits
+    }
+
+    fn note_activity(&self, at: Instant) {
+        self.last_activity.set(Some(at.into_std()));
+    }
+
+    fn last_activity(&self) -> Instant {
+        self.last_activity.get().map_or_else(Instant::now, Instant::from_std)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline.get().map(Instant::from_std)
+    }
+
+    /// When the idle timeout is reached if nothing moves any more.
+    fn idle_at(&self) -> Option<Instant> {
+        self.idle_timeout.get().map(|timeout| self.last_activity() + timeout)
+    }
+
     /// The next moment at which a limit may be reached.
     fn next(&self) -> Option<Instant> {
-        let idle = self.idle_timeout.map(|timeout| self.last_activity + timeout);
-        idle.into_iter().chain(self.deadline).min()
+        self.idle_at().into_iter().chain(self.deadline()).min()
     }
 
     /// A failure, unless a limit is reached in the same moment: hops with the same limit end together, each by its own, as
@@ -256,10 +281,10 @@ impl Limits {
 
     /// The end if a limit is reached, else the next moment at which one may be.
     fn check(&self, now: Instant) -> Result<Option<Instant>, RelayEnd> {
-        if self.deadline.is_some_and(|deadline| deadline <= now) {
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
             return Err(RelayEnd::DurationTimeout);
         }
-        if self.idle_timeout.is_some_and(|timeout| self.last_activity + timeout <= now) {
+        if self.idle_at().is_some_and(|at| at <= now) {
             return Err(RelayEnd::IdleTimeout);
         }
         Ok(self.next())

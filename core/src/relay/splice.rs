@@ -34,10 +34,12 @@ impl Default for SpliceOptions {
 }
 
 /// What of one direction passes through a pipe. It has a pipe only while bytes are in it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Splicer {
     pipe: Option<Box<Pipe>>,
     mode: Mode,
+    /// How many bytes may wait: in a pipe, or in a buffer where nothing is spliced.
+    pub(super) limit: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +59,10 @@ impl Default for Mode {
 }
 
 impl Splicer {
+    pub(super) fn new(limit: u32) -> Self {
+        Self { pipe: None, mode: Mode::default(), limit }
+    }
+
     /// How many bytes wait in the pipe.
     pub(super) fn held(&self) -> usize {
         self.pipe.as_ref().map_or(0, |pipe| pipe.held())

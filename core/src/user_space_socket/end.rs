@@ -1,19 +1,19 @@
 //! One end of a pair, and what both share.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::task::coop;
 
-use super::PairOptions;
 use super::direction::{Direction, Readable, Writer};
 use super::fusion::{Link, Met};
 use super::queue::Queue;
-use super::refusal::Note;
-use crate::address::{Address, SHARED_INTERNAL_CLIENT};
+use super::{PairOptions, Refusal};
+use crate::address::{Address, InternalAddress, SHARED_INTERNAL_CLIENT};
 use crate::stream_info::Passthrough;
 
 /// One end of a connection inside the process. Made by [`pair`](super::pair); it stays on the thread that made it.
@@ -46,12 +46,33 @@ pub(super) struct Shared {
     to_client: RefCell<Direction>,
     pub(super) link: RefCell<Link>,
     /// What the client left: how many listeners it came through, and in a box what few connections have.
-    hops: Cell<Option<u32>>,
+    hops: Cell<u32>,
     passthrough: Cell<Option<Box<Passthrough>>>,
-    pub(super) refusal: Note,
+    /// Whether a proxy behind the pair is being asked for a tunnel.
+    pub(super) tunnel_asked: Cell<bool>,
+    /// Why it refused. Few ever need the memory.
+    pub(super) refusal: OnceCell<Box<Refusal>>,
     /// If it is another than that of all others.
     client_address: Option<Box<Address>>,
-    server_address: Address,
+    server_address: ServerAddress,
+}
+
+/// Stands for no number of listeners: nothing was left.
+const NOT_LEFT: u32 = u32::MAX;
+
+/// The address of the server end, which is nearly always of one kind.
+enum ServerAddress {
+    Internal(Arc<InternalAddress>),
+    Other(Box<Address>),
+}
+
+impl From<Address> for ServerAddress {
+    fn from(address: Address) -> Self {
+        match address {
+            Address::Internal(address) => Self::Internal(address),
+            other => Self::Other(Box::new(other)),
+        }
+    }
 }
 
 impl Shared {
@@ -61,18 +82,22 @@ impl Shared {
             to_server: RefCell::new(Direction::new(options.buffer_size)),
             to_client: RefCell::new(Direction::new(options.buffer_size)),
             link: RefCell::default(),
-            hops: Cell::new(None),
+            hops: Cell::new(NOT_LEFT),
             passthrough: Cell::new(None),
-            refusal: Note::default(),
+            tunnel_asked: Cell::new(false),
+            refusal: OnceCell::new(),
             client_address: (client_address != *SHARED_INTERNAL_CLIENT).then(|| Box::new(client_address)),
-            server_address: options.server_address,
+            server_address: options.server_address.into(),
         }
     }
 
-    fn address_of(&self, end: End) -> &Address {
+    fn address_of(&self, end: End) -> Address {
         match end {
-            End::Client => self.client_address.as_ref().map_or(&*SHARED_INTERNAL_CLIENT, |address| address),
-            End::Server => &self.server_address,
+            End::Client => Address::clone(self.client_address.as_deref().unwrap_or(&SHARED_INTERNAL_CLIENT)),
+            End::Server => match &self.server_address {
+                ServerAddress::Internal(address) => Address::Internal(Arc::clone(address)),
+                ServerAddress::Other(address) => Address::clone(address),
+            },
         }
     }
 
@@ -97,12 +122,12 @@ impl UserSpaceSocket {
     }
 
     /// Where this end is.
-    pub fn local_address(&self) -> &Address {
+    pub fn local_address(&self) -> Address {
         self.shared.address_of(self.end)
     }
 
     /// Where the other end is.
-    pub fn remote_address(&self) -> &Address {
+    pub fn remote_address(&self) -> Address {
         self.shared.address_of(self.end.other())
     }
 
@@ -128,14 +153,17 @@ impl UserSpaceSocket {
 
     /// Leaves `passthrough` for the listener to take at accept. Replaces what was left before.
     pub fn set_passthrough(&self, passthrough: Passthrough) {
-        self.shared.hops.set(Some(passthrough.internal_hops));
+        self.shared.hops.set(passthrough.internal_hops.min(NOT_LEFT - 1));
         let is_plain = passthrough.metadata.is_empty() && passthrough.filter_state.is_empty();
         self.shared.passthrough.set((!is_plain).then(|| Box::new(passthrough)));
     }
 
     /// Takes what the client side left, the first time.
     pub fn take_passthrough(&self) -> Option<Passthrough> {
-        let internal_hops = self.shared.hops.take()?;
+        let internal_hops = self.shared.hops.replace(NOT_LEFT);
+        if internal_hops == NOT_LEFT {
+            return None;
+        }
         let passthrough = self.shared.passthrough.take().map(|passthrough| *passthrough);
         Some(Passthrough { internal_hops, ..passthrough.unwrap_or_default() })
     }
@@ -222,8 +250,8 @@ impl Drop for UserSpaceSocket {
 impl fmt::Debug for UserSpaceSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UserSpaceSocket")
-            .field("local_address", self.local_address())
-            .field("remote_address", self.remote_address())
+            .field("local_address", &self.local_address())
+            .field("remote_address", &self.remote_address())
             .field("unread", &self.unread())
             .finish_non_exhaustive()
     }

@@ -5,11 +5,7 @@
 //! user-space socket share a note: the listener's side leaves the refusal there before it closes, and the client's side, a
 //! pool for example, reads it when the connection is gone. A `tcp_proxy` in between copies it to the hop before.
 
-use std::{
-    cell::{Cell, OnceCell},
-    fmt,
-    rc::Rc,
-};
+use std::{fmt, rc::Rc};
 
 use super::end::Shared;
 
@@ -26,38 +22,31 @@ pub struct Refusal {
 #[derive(Clone)]
 pub struct RefusalNote(pub(super) Rc<Shared>);
 
-/// The place, which is a part of the pair. Few ever need its memory.
-#[derive(Debug, Default)]
-pub(super) struct Note {
-    asked: Cell<bool>,
-    refusal: OnceCell<Box<Refusal>>,
-}
-
 impl RefusalNote {
     /// A proxy was connected to and is being asked for a tunnel. From now on the hop counts as connected, however soon the
     /// answer comes: in Envoy it comes in a later turn of the event loop than the one in which the hop is connected.
     pub fn ask(&self) {
-        self.0.refusal.asked.set(true);
+        self.0.tunnel_asked.set(true);
     }
 
     /// Whether a proxy was asked.
     pub fn was_asked(&self) -> bool {
-        self.0.refusal.asked.get()
+        self.0.tunnel_asked.get()
     }
 
     /// Leaves a refusal; the first one counts.
     pub fn leave(&self, refusal: Refusal) {
-        let _ = self.0.refusal.refusal.set(Box::new(refusal));
+        let _ = self.0.refusal.set(Box::new(refusal));
     }
 
     /// What was left.
     pub fn get(&self) -> Option<&Refusal> {
-        self.0.refusal.refusal.get().map(|refusal| &**refusal)
+        self.0.refusal.get().map(|refusal| &**refusal)
     }
 }
 
 impl fmt::Debug for RefusalNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.refusal.fmt(f)
+        f.debug_tuple("RefusalNote").field(&self.get()).finish()
     }
 }

@@ -129,7 +129,7 @@ fn tracked_bytes(len: usize) -> (Bytes, Arc<()>) {
 #[test]
 fn a_pair_is_small() {
     // One for each internal hop of each connection; grow it knowingly.
-    let sizes = [("an end", size_of::<UserSpaceSocket>(), 16), ("what both share", size_of::<Shared>(), 360)];
+    let sizes = [("an end", size_of::<UserSpaceSocket>(), 16), ("what both share", size_of::<Shared>(), 208)];
     for (what, size, limit) in sizes {
         assert!(size <= limit, "{what} takes {size} bytes");
     }

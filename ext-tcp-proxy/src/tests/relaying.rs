@@ -110,5 +110,5 @@ async fn the_stream_info_knows_the_upstream_connection() {
 fn a_connection_needs_little_memory() {
     // What it takes while it is relayed, and what a hop takes; the beginning is in a box of its own, and goes.
     let size = size_of::<Session<'_>>();
-    assert!(size <= 304, "the future of a connection takes {size} bytes");
+    assert!(size <= 256, "the future of a connection takes {size} bytes");
 }
