@@ -48,6 +48,7 @@ pub(super) struct Served {
 /// Serves a connection to its end. If it is dropped halfway (drain, shutdown), its logs are written all the same.
 ///
 /// The future lives as long as the connection, and one more with each hop: nothing that has done its part stays in it.
+#[expect(clippy::manual_async_fn, reason = "an async function would hold its argument twice")]
 pub(super) fn serve(served: Served) -> impl Future<Output = ()> {
     async move {
         if let Err(panic) = AssertUnwindSafe(pass(&served)).catch_unwind().await {
