@@ -73,7 +73,7 @@ fn what_is_declared_together_is_the_same_by_its_own_name() {
     assert_eq!((again.first.value(), again.both.value(), again.both_kinds.value()), (1, 5, 0));
     let snapshot = store.snapshot();
     assert_eq!(snapshot.counters[2].name.tagged().name, "cluster.first");
-    drop((scope, declared, other, again));
+    drop((scope, declared, other, again, snapshot));
     assert_eq!(names(&store), Vec::<String>::new());
 }
 
