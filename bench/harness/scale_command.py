@@ -30,6 +30,7 @@ def parser():
     p.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     p.add_argument("--out", default=os.path.join(workspace.RUN, "scale"), metavar="FOLDER", help="default: %(default)s")
     p.add_argument("--render", metavar="FOLDER", help="only write what an earlier run there found, again")
+    p.add_argument("--note", help="said in RESULTS.md, such as how the binary was built")
     p.add_argument("--no-netns", action="store_true")
     return p
 
@@ -54,7 +55,8 @@ def main(argv):
     workspace.prepare_network()
     workspace.raise_descriptor_limit()
     os.makedirs(workspace.RUN, exist_ok=True)
-    data = {"header": report.header(report.written_command(argv), peers, "", {"rounds": a.rounds}), "runs": []}
+    header = report.header(report.written_command(argv), peers, "", {"rounds": a.rounds})
+    data = {"header": dict(header, note=a.note), "runs": []}
     try:
         _measure(a, commands, python, data["runs"])
     finally:

@@ -112,6 +112,8 @@ def text_of(data):
     yield ""
     yield f"{header['when']}, commit {header['commit']}, {versions}. {header['cpu']}, {header['cpus']} CPUs,"
     yield f"{header['memory_gb']} GB, {header['uname']}. Medians of {header['settings']['rounds']} rounds, one worker."
+    if header.get("note"):
+        yield header["note"]
     yield ""
     yield f"    {header['command']}"
     yield ""
