@@ -40,6 +40,7 @@ mod reading;
 mod stats;
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -172,6 +173,33 @@ inventory::submit! {
 /// The control plane that `ads: {}` means: `dynamic_resources.ads_config`, an `envoy.config.core.v3.ApiConfigSource`. The
 /// engine leaves it in the process's singletons before sources are checked.
 pub struct AggregatedSource(pub RawMessage);
+
+/// The clusters that stand in the bootstrap: control planes can be asked over them only. The engine leaves it in the process's
+/// singletons before sources are checked.
+#[derive(Debug, Clone, Default)]
+pub struct StaticClusters(BTreeMap<String, bool>);
+
+impl StaticClusters {
+    /// Clusters by name, and whether the endpoints come from a source themselves.
+    pub fn new<N: Into<String>>(clusters: impl IntoIterator<Item = (N, bool)>) -> Self {
+        Self(clusters.into_iter().map(|(name, discovered)| (name.into(), discovered)).collect())
+    }
+
+    /// Whether there is such a cluster.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Whether its endpoints come from a source themselves.
+    pub fn is_discovered(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|discovered| *discovered)
+    }
+
+    /// All names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+}
 
 /// What somebody wants from a source.
 pub struct SubscriptionRequest<'a> {

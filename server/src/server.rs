@@ -13,7 +13,7 @@ use underpass_core::{
     bootstrap_extension::BootstrapExtension,
     build_context::BuildError,
     config::{ConfigPath, Document, Report},
-    config_subscription::{AggregatedSource, ConfigWatcher, ResourceReader, UnknownFields},
+    config_subscription::{ConfigWatcher, ResourceReader, UnknownFields},
     extension::ExtensionSet,
     init::InitManager,
     main_thread,
@@ -146,12 +146,11 @@ impl Server {
         problems.collect(runtime_layers::check(&bootstrap));
         problems.collect(cross_checks::local_cluster(&bootstrap));
         let admin_address = problems.collect(admin_address(&bootstrap)).flatten();
+        // Clusters and listeners of the bootstrap may have sources of their own.
+        Problems::announce_sources(&bootstrap, &context);
         let extensions = problems.build_extensions(&bootstrap, &context);
         let clusters = problems.build_clusters(&bootstrap, &context)?;
         let listeners = problems.build_listeners(&bootstrap, &context);
-        if let Some(ads) = &bootstrap.dynamic_resources.ads_config {
-            context.singletons.insert(Arc::new(AggregatedSource(ads.clone())));
-        }
         problems.check_sources(&bootstrap, &context);
         bootstrap_dump::add(&*admin, document);
         Some(Self {

@@ -9,13 +9,28 @@ as lines of JSON to standard output:
                                                           to all streams, whatever they asked for
     {"push_bytes": BASE64}                                the same, as bytes that need not be a message
     {"clusters": N, "version": V, "from": PORT}           N clusters with one endpoint each, without their JSON
+    {"heartbeat": TYPE, "name": N, "ttl": T}              says that a resource is good for another while, without sending it
     {"close": STATUS}                                     ends all streams with a gRPC status code
     {"mute": BOOL}                                        answers nothing from now on
+    {"delay": SECONDS}                                    every message leaves so much later from now on
+    {"deaf": BOOL}                                        streams that are opened from now on are not read after their first
+                                                          request
+    {"flood": TYPE, "name": N}                            sends an unchanged resource over and over, as fast as it is read,
+                                                          until the streams are gone
     {"stop": true}                                        ends
 
+A resource of JSON may have these besides its fields:
+
+    "$bytes": BASE64          the bytes of the resource, whatever they are; of the other fields only the name counts
+    "$type": TYPE             another type than that of the response
+    "$ttl": "1.5s"            its time to live, for which it is wrapped in the state-of-the-world protocol
+    "$padding": N             so many bytes of metadata
+
     {"listening": PORT}
-    {"stream": ID, "protocol": P, "metadata": {…}}        a stream was opened
+    {"stream": ID, "protocol": P, "method": M, "metadata": {…}}
+                                                          a stream was opened
     {"request": ID, "message": {…}}                       a request, as JSON with the names of the proto files
+    {"flooded": N}                                        so many messages of a flood were taken by the transport
     {"closed": ID}                                        a stream is gone
 """
 
@@ -26,10 +41,11 @@ import pkgutil
 import queue
 import sys
 import threading
+import time
 from concurrent import futures
 
 import grpc
-from google.protobuf import any_pb2, json_format
+from google.protobuf import any_pb2, duration_pb2, json_format
 
 CLUSTER = "envoy.config.cluster.v3.Cluster"
 # What must be known to read resources; importing a module makes its messages known.
@@ -42,6 +58,14 @@ PACKAGES = [
     "envoy.extensions.transport_sockets.internal_upstream.v3", "envoy.extensions.transport_sockets.raw_buffer.v3",
     "envoy.extensions.upstreams.http.v3", "xds.type.v3", "udpa.type.v1",
 ]
+# Services, and the stems of their methods.
+SERVICES = {
+    "envoy.service.discovery.v3.AggregatedDiscoveryService": "AggregatedResources",
+    "envoy.service.cluster.v3.ClusterDiscoveryService": "Clusters",
+    "envoy.service.endpoint.v3.EndpointDiscoveryService": "Endpoints",
+    "envoy.service.listener.v3.ListenerDiscoveryService": "Listeners",
+    "envoy.service.route.v3.RouteDiscoveryService": "Routes",
+}
 # Types of which everything is meant where no name is named.
 WILDCARDS = {CLUSTER, "envoy.config.listener.v3.Listener"}
 
@@ -76,29 +100,42 @@ def name_of(message):
 
 
 def to_any(resource_type, resource):
-    """A resource of JSON as (name, Any). With "$bytes" in it, the rest of the value is those bytes as they are."""
+    """A resource of JSON as (name, its Any, its time to live)."""
+    resource = dict(resource)
+    name = resource.get("name") or resource.get("cluster_name") or ""
+    resource_type = resource.pop("$type", resource_type)
+    ttl = None
+    if "$ttl" in resource:
+        ttl = duration(resource.pop("$ttl"))
+    if "$padding" in resource:
+        text = "x" * resource.pop("$padding")
+        resource.setdefault("metadata", {}).setdefault("filter_metadata", {})["padding"] = {"text": text}
     if "$bytes" in resource:
         value = base64.b64decode(resource["$bytes"])
-        return resource["name"], any_pb2.Any(type_url=url(resource_type), value=value)
+        return name, (any_pb2.Any(type_url=url(resource_type), value=value), ttl)
     holder = any_pb2.Any()
     json_format.ParseDict({"@type": url(resource_type), **resource}, holder)
-    return resource.get("name") or resource.get("cluster_name"), holder
+    return name, (holder, ttl)
+
+
+def duration(text):
+    return json_format.ParseDict(text, duration_pb2.Duration())
 
 
 class State:
-    """The state of a type: a version, and what is there in which version."""
+    """The state of a type: a version, and what is there in which version, in order; names may occur twice."""
 
     def __init__(self):
         self.version = ""
-        self.resources = {}
+        self.resources = []
 
     def set(self, version, resources):
-        known = self.resources
+        known = {name: (since, value) for name, since, value in self.resources}
         self.version = version
-        self.resources = {
-            name: known[name] if name in known and known[name][1] == value else (version, value)
+        self.resources = [
+            (name, known[name][0] if name in known and known[name][1] == value else version, value)
             for name, value in resources
-        }
+        ]
 
 
 class ControlPlane:
@@ -108,6 +145,8 @@ class ControlPlane:
         self.streams = {}
         self.last_stream = 0
         self.muted = False
+        self.delay = 0
+        self.deaf = False
 
     def state(self, resource_type):
         return self.states.setdefault(resource_type, State())
@@ -130,13 +169,13 @@ class ControlPlane:
                 stream.code = code
                 stream.out.put(None)
 
-    def serve(self, kind, requests, context):
+    def serve(self, kind, method, requests, context):
         with self.lock:
             self.last_stream += 1
             stream = kind(self, self.last_stream)
             self.streams[stream.id] = stream
         metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
-        say(stream=stream.id, protocol=kind.PROTOCOL, metadata=metadata)
+        say(stream=stream.id, protocol=kind.PROTOCOL, method=method, metadata=metadata)
 
         def read():
             try:
@@ -146,13 +185,30 @@ class ControlPlane:
                     with self.lock:
                         if not self.muted:
                             stream.requested(request)
+                        if self.deaf:
+                            return
             except grpc.RpcError:
                 pass
             stream.out.put(None)
 
+        def flood(make):
+            sent = 0
+            try:
+                while True:
+                    with self.lock:
+                        message = make(stream)
+                    yield message.SerializeToString()
+                    sent += 1
+            finally:
+                say(flooded=sent)
+
         threading.Thread(target=read, daemon=True).start()
         try:
             while (message := stream.out.get()) is not None:
+                if self.delay:
+                    time.sleep(self.delay)
+                if callable(message):
+                    yield from flood(message)
                 yield message
             if stream.code:
                 context.abort(list(grpc.StatusCode)[stream.code], "closed by the test")
@@ -176,9 +232,30 @@ class Stream:
         return f"{self.id}.{self.nonces}"
 
 
+def wrapped(name, value, ttl):
+    if ttl is None:
+        return value
+    holder = any_pb2.Any()
+    holder.Pack(discovery_pb2.Resource(name=name, resource=value, ttl=ttl))
+    return holder
+
+
 class StateOfTheWorld(Stream):
     PROTOCOL = "sotw"
     RESPONSE = discovery_pb2.DiscoveryResponse
+
+    def heartbeat(self, resource_type, name, ttl):
+        holder = any_pb2.Any()
+        holder.Pack(discovery_pb2.Resource(name=name, ttl=ttl))
+        version = self.plane.state(resource_type).version
+        return discovery_pb2.DiscoveryResponse(
+            version_info=version, type_url=url(resource_type), nonce=self.nonce(), resources=[holder])
+
+    def unchanged(self, resource_type, name):
+        state = self.plane.state(resource_type)
+        resources = [wrapped(found, *value) for found, _, value in state.resources if found == name]
+        return discovery_pb2.DiscoveryResponse(
+            version_info=state.version, type_url=url(resource_type), nonce=self.nonce(), resources=resources)
 
     def requested(self, request):
         resource_type = request.type_url.rpartition("/")[2]
@@ -198,9 +275,10 @@ class StateOfTheWorld(Stream):
         every = resource_type in WILDCARDS and (not names or "*" in names)
         if not state.version:
             return
-        resources = [value for name, (_, value) in state.resources.items() if every or name in names]
+        found = [(name, value) for name, _, value in state.resources if every or name in names]
         response = discovery_pb2.DiscoveryResponse(
-            version_info=state.version, type_url=url(resource_type), nonce=self.nonce(), resources=resources)
+            version_info=state.version, type_url=url(resource_type), nonce=self.nonce(),
+            resources=[wrapped(name, *value) for name, value in found])
         response.control_plane.identifier = "test control plane"
         self.out.put(response.SerializeToString())
 
@@ -212,6 +290,19 @@ class Delta(Stream):
     def __init__(self, plane, number):
         super().__init__(plane, number)
         self.sent = {}
+
+    def heartbeat(self, resource_type, name, ttl):
+        response = discovery_pb2.DeltaDiscoveryResponse(type_url=url(resource_type), nonce=self.nonce())
+        version = self.sent.get(resource_type, {}).get(name, "")
+        response.resources.add(name=name, version=version, ttl=ttl)
+        return response
+
+    def unchanged(self, resource_type, name):
+        response = discovery_pb2.DeltaDiscoveryResponse(type_url=url(resource_type), nonce=self.nonce())
+        for found, version, (value, ttl) in self.plane.state(resource_type).resources:
+            if found == name:
+                response.resources.add(name=name, version=version, resource=value, ttl=ttl)
+        return response
 
     def requested(self, request):
         resource_type = request.type_url.rpartition("/")[2]
@@ -240,11 +331,13 @@ class Delta(Stream):
         response = discovery_pb2.DeltaDiscoveryResponse(
             system_version_info=state.version, type_url=url(resource_type), nonce=self.nonce())
         response.control_plane.identifier = "test control plane"
-        for name, (version, value) in state.resources.items():
-            if ("*" in wanted or name in wanted) and sent.get(name) != version:
-                response.resources.add(name=name, version=version, resource=value)
+        before = dict(sent)
+        for name, version, (value, ttl) in state.resources:
+            if ("*" in wanted or name in wanted) and before.get(name) != version:
+                response.resources.add(name=name, version=version, resource=value, ttl=ttl)
                 sent[name] = version
-        for name in [name for name in sent if name not in state.resources]:
+        here = {name for name, *_ in state.resources}
+        for name in [name for name in sent if name not in here]:
             response.removed_resources.append(name)
             del sent[name]
         if response.resources or response.removed_resources or even_nothing:
@@ -262,7 +355,7 @@ def many_clusters(count, port):
         endpoint.address.socket_address.port_value = port
         value = any_pb2.Any()
         value.Pack(cluster)
-        yield name, value
+        yield name, (value, None)
 
 
 def push_message(plane, message):
@@ -282,10 +375,19 @@ def obey(plane, command):
         push_message(plane, command["push"])
     elif "push_bytes" in command:
         plane.push(lambda _: base64.b64decode(command["push_bytes"]))
+    elif "heartbeat" in command:
+        kind, ttl = command["heartbeat"], duration(command["ttl"])
+        plane.push(lambda stream: stream.heartbeat(kind, command["name"], ttl).SerializeToString())
+    elif "flood" in command:
+        plane.push(lambda _: lambda stream: stream.unchanged(command["flood"], command["name"]))
     elif "close" in command:
         plane.close(command["close"])
     elif "mute" in command:
         plane.muted = command["mute"]
+    elif "delay" in command:
+        plane.delay = command["delay"]
+    elif "deaf" in command:
+        plane.deaf = command["deaf"]
     else:
         raise SystemExit(0)
 
@@ -293,30 +395,21 @@ def obey(plane, command):
 def main():
     plane = ControlPlane()
     unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=16), options=unlimited)
-    kinds = {
-        "StreamAggregatedResources": (StateOfTheWorld, discovery_pb2.DiscoveryRequest),
-        "DeltaAggregatedResources": (Delta, discovery_pb2.DeltaDiscoveryRequest),
-        "StreamClusters": (StateOfTheWorld, discovery_pb2.DiscoveryRequest),
-        "DeltaClusters": (Delta, discovery_pb2.DeltaDiscoveryRequest),
-        "StreamListeners": (StateOfTheWorld, discovery_pb2.DiscoveryRequest),
-        "DeltaListeners": (Delta, discovery_pb2.DeltaDiscoveryRequest),
-    }
-    services = {
-        "envoy.service.discovery.v3.AggregatedDiscoveryService": ["StreamAggregatedResources", "DeltaAggregatedResources"],
-        "envoy.service.cluster.v3.ClusterDiscoveryService": ["StreamClusters", "DeltaClusters"],
-        "envoy.service.listener.v3.ListenerDiscoveryService": ["StreamListeners", "DeltaListeners"],
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=64), options=unlimited)
+    forms = {
+        "Stream": (StateOfTheWorld, discovery_pb2.DiscoveryRequest),
+        "Delta": (Delta, discovery_pb2.DeltaDiscoveryRequest),
     }
 
-    def handler(method):
-        kind, request = kinds[method]
+    def handler(verb, stem):
+        kind, request = forms[verb]
         # Responses are bytes already, so that they may be wrong.
         return grpc.stream_stream_rpc_method_handler(
-            lambda requests, context: plane.serve(kind, requests, context),
+            lambda requests, context: plane.serve(kind, verb + stem, requests, context),
             request_deserializer=request.FromString, response_serializer=lambda message: message)
 
-    for service, methods in services.items():
-        handlers = {method: handler(method) for method in methods}
+    for service, stem in SERVICES.items():
+        handlers = {verb + stem: handler(verb, stem) for verb in forms}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     port = server.add_insecure_port("127.0.0.1:" + (sys.argv[1] if len(sys.argv) > 1 else "0"))
     if not port:

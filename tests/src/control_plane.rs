@@ -1,25 +1,34 @@
 //! A real gRPC control plane: `tests/control_plane/control_plane.py`, on the official messages.
 
+#![expect(clippy::needless_pass_by_value, reason = "callers make the values in place")]
+
 use std::{
     collections::HashMap,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
 
-use crate::{PATIENCE, config::extension};
+use crate::{
+    PATIENCE, Proxy,
+    config::{With as _, extension},
+};
+
+/// How long a proxy that has nothing more to say is listened to.
+const QUIET: Duration = Duration::from_millis(1500);
 
 /// The message names of what is served.
 pub const LISTENER: &str = "envoy.config.listener.v3.Listener";
-/// See [`LISTENER`].
+/// Clusters.
 pub const CLUSTER: &str = "envoy.config.cluster.v3.Cluster";
-/// See [`LISTENER`].
+/// Endpoints of a cluster.
 pub const ENDPOINTS: &str = "envoy.config.endpoint.v3.ClusterLoadAssignment";
-/// See [`LISTENER`].
+/// Route configurations.
 pub const ROUTES: &str = "envoy.config.route.v3.RouteConfiguration";
 
 /// A running control plane. It ends when it is dropped.
@@ -28,6 +37,7 @@ pub struct ControlPlane {
     child: Child,
     commands: ChildStdin,
     events: Receiver<Value>,
+    history: Vec<Value>,
     port: u16,
     /// The last nonce that was answered, by type.
     answered: HashMap<String, String>,
@@ -61,7 +71,7 @@ impl ControlPlane {
                 let _ = sender.send(event);
             }
         });
-        let mut plane = Self { child, commands, events, port, answered: HashMap::new() };
+        let mut plane = Self { child, commands, events, history: Vec::new(), port, answered: HashMap::new() };
         let listening = plane.wait("listening");
         plane.port = listening["listening"].as_u64().and_then(|port| port.try_into().ok()).expect("a port");
         plane
@@ -88,11 +98,45 @@ impl ControlPlane {
     #[track_caller]
     pub fn wait(&mut self, kind: &str) -> Value {
         loop {
-            let event = self.events.recv_timeout(PATIENCE);
-            let event = event.unwrap_or_else(|error| panic!("no {kind}: {error}"));
+            let event = self.event(kind);
             if event.get(kind).is_some() {
                 return event;
             }
+        }
+    }
+
+    #[track_caller]
+    fn event(&mut self, awaited: &str) -> Value {
+        let event = self.events.recv_timeout(PATIENCE);
+        let event = event.unwrap_or_else(|error| panic!("no {awaited}: {error}"));
+        self.history.push(event.clone());
+        event
+    }
+
+    /// All that has happened so far, as far as somebody waited for it.
+    pub fn history(&self) -> &[Value] {
+        &self.history
+    }
+
+    /// The request that answers the response with this nonce, be it still to come or long here.
+    #[track_caller]
+    pub fn answer_to(&mut self, nonce: &str) -> Value {
+        let is_it = |event: &Value| event["message"]["response_nonce"] == nonce;
+        if let Some(event) = self.history.iter().find(|event| is_it(event)) {
+            return event["message"].clone();
+        }
+        loop {
+            let mut event = self.event(&format!("answer to {nonce}"));
+            if is_it(&event) {
+                return event["message"].take();
+            }
+        }
+    }
+
+    /// Waits until nothing has happened for a while: for whatever nobody waits for by name.
+    pub fn wait_quiet(&mut self) {
+        while let Ok(event) = self.events.recv_timeout(QUIET) {
+            self.history.push(event);
         }
     }
 
@@ -137,13 +181,13 @@ fn python() -> PathBuf {
     std::env::var_os("CONTROL_PLANE_PYTHON").map_or_else(installed, PathBuf::from)
 }
 
-/// The cluster of a control plane, and `ads_config` for it; to be laid over a bootstrap.
-pub fn ads(port: u16, api_type: &str) -> (Value, Value) {
+/// The cluster of a control plane.
+pub fn control_plane_cluster(port: u16) -> Value {
     let http2 = extension(
         "upstreams.http.v3.HttpProtocolOptions",
         json!({ "explicit_http_config": { "http2_protocol_options": {} } }),
     );
-    let cluster = json!({
+    json!({
         "name": "control_plane",
         "connect_timeout": "1s",
         "typed_extension_protocol_options": {
@@ -151,17 +195,98 @@ pub fn ads(port: u16, api_type: &str) -> (Value, Value) {
         },
         "load_assignment": { "cluster_name": "control_plane", "endpoints": [{ "lb_endpoints": [{
             "endpoint": { "address": crate::config::address("127.0.0.1", port) } }] }] },
-    });
+    })
+}
+
+/// An `ApiConfigSource` that asks it; `api_type` is `GRPC` or `DELTA_GRPC`.
+pub fn api(api_type: &str) -> Value {
     let back_off = json!({ "base_interval": "0.05s", "max_interval": "0.2s" });
     let service = json!({ "envoy_grpc": {
         "cluster_name": "control_plane", "retry_policy": { "retry_back_off": back_off } } });
-    let source = json!({
+    json!({
         "api_type": api_type, "transport_api_version": "V3", "grpc_services": [service],
         "set_node_on_first_message_only": true,
-    });
-    let resources = json!({
-        "ads_config": source,
-        "lds_config": { "ads": {}, "resource_api_version": "V3" },
-    });
-    (cluster, resources)
+    })
+}
+
+/// The source that means a stream of its own.
+pub fn own_stream(api_type: &str) -> Value {
+    json!({ "api_config_source": api(api_type), "resource_api_version": "V3" })
+}
+
+/// The source that means the stream of all.
+pub fn aggregated() -> Value {
+    json!({ "ads": {}, "resource_api_version": "V3" })
+}
+
+/// The cluster of a control plane, and `ads_config` for it; to be laid over a bootstrap.
+pub fn ads(port: u16, api_type: &str) -> (Value, Value) {
+    let resources = json!({ "ads_config": api(api_type), "lds_config": aggregated() });
+    (control_plane_cluster(port), resources)
+}
+
+/// A bootstrap without anything but the way to a control plane, which has listeners and clusters.
+pub fn steered(plane: &ControlPlane, resources: Value) -> Value {
+    let config = crate::config::bootstrap([], [control_plane_cluster(plane.port())]);
+    config.with(json!({ "node": { "id": "me", "cluster": "us" }, "dynamic_resources": resources }))
+}
+
+/// Everything over ADS.
+pub fn all_aggregated(api_type: &str) -> Value {
+    json!({ "ads_config": api(api_type), "lds_config": aggregated(), "cds_config": aggregated() })
+}
+
+/// A cluster whose endpoints come from a source.
+pub fn eds_cluster(name: &str, source: &Value) -> Value {
+    json!({ "name": name, "type": "EDS", "connect_timeout": "1s", "eds_cluster_config": { "eds_config": source } })
+}
+
+/// The endpoints of a cluster.
+pub fn endpoints(cluster: &str, endpoint: &Value) -> Value {
+    json!({ "cluster_name": cluster, "endpoints": [{ "lb_endpoints": [endpoint] }] })
+}
+
+/// A connection manager whose routes come from a source.
+pub fn hcm_with_routes_from(route_config: &str, source: &Value) -> Value {
+    let rds = json!({ "config_source": source, "route_config_name": route_config });
+    extension(
+        "filters.network.http_connection_manager.v3.HttpConnectionManager",
+        json!({ "stat_prefix": "http", "rds": rds, "http_filters": [crate::http_config::router()] }),
+    )
+}
+
+/// Routes that send everything to a cluster.
+pub fn routes_to(name: &str, cluster: &str) -> Value {
+    json!({ "name": name, "virtual_hosts": [{ "name": "all", "domains": ["*"],
+        "routes": [crate::http_config::route("/", cluster)] }] })
+}
+
+/// Routes that answer themselves.
+pub fn routes_saying(name: &str, text: &str) -> Value {
+    let route = json!({ "match": { "prefix": "/" },
+        "direct_response": { "status": 200, "body": { "inline_string": text } } });
+    json!({ "name": name, "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": [route] }] })
+}
+
+/// The internal listener `inner`, which answers HTTP requests with a text.
+pub fn saying(text: &str) -> Value {
+    let manager = extension(
+        "filters.network.http_connection_manager.v3.HttpConnectionManager",
+        json!({
+            "stat_prefix": "inner", "route_config": routes_saying("inner", text),
+            "http_filters": [crate::http_config::router()],
+        }),
+    );
+    crate::config::internal_listener("inner", [manager])
+}
+
+/// What a chain of listeners from `outer` to [`inner`](saying) says; nothing, if it is broken somewhere.
+#[track_caller]
+pub fn heard(proxy: &Proxy) -> String {
+    let mut stream = proxy.connect("outer");
+    let mut said = String::new();
+    // However a broken chain ends, it says nothing.
+    let _ = stream.write_all(b"GET / HTTP/1.1\r\nhost: inner\r\nconnection: close\r\n\r\n");
+    let _ = stream.read_to_string(&mut said);
+    said.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
 }

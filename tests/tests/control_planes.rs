@@ -1,13 +1,15 @@
 //! A control plane steers a chain of internal listeners over gRPC; and what becomes of it when the control plane fails.
 
-use std::{io::Read as _, net::TcpStream};
-
 use serde_json::{Value, json};
 use underpass_tests::{
-    Proxy, Start, With, client,
-    config::{bootstrap, cluster, extension, internal, internal_listener, listener, tcp_proxy},
-    control_plane::{ControlPlane, LISTENER, ads},
+    Proxy, Start, With,
+    config::{bootstrap, cluster, internal, listener, tcp_proxy},
+    control_plane::{
+        ControlPlane, ENDPOINTS, LISTENER, ROUTES, ads, aggregated, api, control_plane_cluster, eds_cluster,
+        endpoints, hcm_with_routes_from, heard, own_stream, routes_saying, saying,
+    },
     eventually,
+    http_client::get,
 };
 
 /// A chain whose outer listener is in the file; the inner one comes from the control plane.
@@ -18,20 +20,6 @@ fn steered(plane: &ControlPlane, api_type: &str) -> Proxy {
     let node = json!({ "node": { "id": "me", "cluster": "us", "metadata": { "role": "edge" } } });
     let config = config.with(json!({ "dynamic_resources": resources })).with(node);
     Start::new(config).start()
-}
-
-/// An inner listener that says a text and closes.
-fn saying(text: &str) -> Value {
-    let fields = json!({ "response": { "inline_string": text } });
-    internal_listener("inner", [extension("filters.network.direct_response.v3.Config", fields)])
-}
-
-fn heard(proxy: &Proxy) -> String {
-    let mut said = String::new();
-    let mut stream: TcpStream = client::connect(proxy.listener("outer"));
-    // A reset is how a hop that has no listener ends; then nothing was said.
-    let _ = stream.read_to_string(&mut said);
-    said
 }
 
 #[test]
@@ -91,23 +79,77 @@ fn a_control_plane_that_goes_away_is_found_again_and_told_what_is_here() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_or_ends_the_stream() {
+fn a_source_that_cannot_work_is_refused_with_its_place() {
+    let plane =
+        "api_type: GRPC, transport_api_version: V3, grpc_services: [{envoy_grpc: {cluster_name: plane}}]";
+    let said = |sources: &str| {
+        let config = format!(
+            "node: {{id: a, cluster: b}}\nstatic_resources:\n  clusters:\n  - {{name: plane, type: STATIC, load_assignment: {{cluster_name: plane}}}}\n{sources}"
+        );
+        let output = Start::new(config).run();
+        assert_eq!(output.status.code(), Some(1));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        text.lines().filter(|line| line.contains("error: ")).collect::<Vec<_>>().join("\n")
+    };
+    let lds = |source: &str| {
+        said(&format!("dynamic_resources:\n  lds_config: {{api_config_source: {{{source}}}}}"))
+    };
+    let is = |text: &str, path: &str, why: &str| {
+        let found = text.starts_with("config.yaml:6:") && text.contains(&format!("error: {path}: {why}"));
+        assert!(found, "{text}");
+    };
+    let place = |field: &str| format!("dynamic_resources.lds_config.api_config_source.{field}");
+    is(
+        &lds(&plane.replace("name: plane", "name: nope")),
+        &place("grpc_services[0].envoy_grpc.cluster_name"),
+        "there is no cluster 'nope' in the bootstrap. Control planes are asked over clusters that stand there; they are: plane",
+    );
+    is(&lds(&plane.replace("GRPC", "AGGREGATED_GRPC")), &place("api_type"), "is for collections");
+    is(&lds(&plane.replace("V3", "V2")), &place("transport_api_version"), "version 2 has been removed");
+    is(&lds(&format!("{plane}, cluster_names: [plane]")), &place("cluster_names"), "is for REST");
+    let ads = "dynamic_resources.lds_config.ads";
+    is(&said("dynamic_resources:\n  lds_config: {ads: {}}"), ads, "there is no `ads_config`");
+    // What is wrong with ads_config is said once, whoever uses it.
+    let nope = plane.replace("name: plane", "name: nope");
+    let text = said(&format!("dynamic_resources:\n  ads_config: {{{nope}}}\n  lds_config: {{ads: {{}}}}"));
+    assert_eq!(text.matches("there is no cluster 'nope'").count(), 1, "{text}");
+    let found = plane.replace("name: plane", "name: found");
+    let text = said(&format!(
+        "  - {{name: found, type: EDS, eds_cluster_config: {{eds_config: {{ads: {{}}}}}}}}\ndynamic_resources:\n  ads_config: {{{plane}}}\n  lds_config: {{api_config_source: {{{found}}}}}"
+    ));
+    assert!(text.contains("the endpoints of cluster 'found' come from a source themselves"), "{text}");
+}
+
+#[test]
+fn who_asks_a_control_plane_must_have_a_name() {
+    let plane = ControlPlane::start();
+    let (control_plane, resources) = ads(plane.port(), "GRPC");
+    let config = bootstrap([], [control_plane]).with(json!({ "dynamic_resources": resources }));
+    let output = Start::new(config).run();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = "dynamic_resources.ads_config: who asks a control plane must say who it is: set `id` and `cluster` in `node`";
+    assert!(output.status.code() == Some(1) && text.contains(said), "{text}");
+}
+
+#[test]
+fn clusters_and_listeners_of_the_file_may_have_endpoints_and_routes_from_the_control_plane() {
     for api_type in ["GRPC", "DELTA_GRPC"] {
-        let mut plane = ControlPlane::start();
-        plane.set(LISTENER, "1", &[saying("one")]);
-        let proxy = steered(&plane, api_type);
-        plane.request(LISTENER);
-        plane.request(LISTENER);
-        // Field 1023, which no listener has.
-        plane.set(LISTENER, "2", &[json!({ "name": "strange", "$bytes": "CgdzdHJhbmdl+D8B" })]);
-        let why = plane.request(LISTENER)["error_detail"]["message"].take();
-        let why = why.as_str().unwrap_or_default();
-        assert!(why.contains("Listener/strange") && why.contains("field of number 1023"), "{why}");
-        assert_eq!(heard(&proxy), "one");
-        // Bytes that are no message at all.
-        plane.command(&json!({ "push_bytes": "Cv///w==" }));
-        plane.wait("closed");
-        plane.wait("stream");
-        assert_eq!(heard(&proxy), "one");
+        for own in [false, true] {
+            let source = if own { own_stream(api_type) } else { aggregated() };
+            let mut plane = ControlPlane::start();
+            plane.set(ENDPOINTS, "e1", &[endpoints("to_inner", &internal("inner"))]);
+            plane.set(ROUTES, "r1", &[routes_saying("routes", "from the control plane")]);
+            let listeners = [
+                listener("outer", [tcp_proxy("outer", "to_inner")]),
+                listener("http", [hcm_with_routes_from("routes", &source)]),
+                saying("from the file"),
+            ];
+            let clusters = [control_plane_cluster(plane.port()), eds_cluster("to_inner", &source)];
+            let node = json!({ "node": { "id": "me", "cluster": "us" } });
+            let resources = json!({ "dynamic_resources": { "ads_config": api(api_type) } });
+            let proxy = Start::new(bootstrap(listeners, clusters).with(node).with(resources)).start();
+            assert_eq!(heard(&proxy), "from the file");
+            assert_eq!(get(proxy.listener("http"), "/").text(), "from the control plane");
+        }
     }
 }

@@ -11,11 +11,11 @@ use underpass_core::config::{HeaderValue, NonEmptyString, PositiveDuration};
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct ApiConfigSource {
-    /// Which form of the protocol, and whether it is that of `ads_config`.
+    /// Which form of the protocol.
     pub api_type: ApiType,
-    /// The version of the protocol; only version 3 is spoken.
+    /// The version of the protocol; there is but one, whatever is said.
     pub transport_api_version: ApiVersion,
-    /// For REST only.
+    /// For REST only; refused with anything else.
     pub cluster_names: Vec<String>,
     /// The control plane; of several, the first is used.
     pub grpc_services: Vec<GrpcService>,

@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue, uri::PathAndQuery};
 use underpass_core::{
     build_context::BuildError,
     config::{self, PositiveDuration, RawMessage, Reader},
+    config_subscription::StaticClusters,
     server::ServerContext,
 };
 
@@ -25,7 +26,7 @@ const FILL_RATE: f64 = 10.0;
 /// A control plane that can be asked.
 #[derive(Debug, Clone)]
 pub(crate) struct ControlPlane {
-    pub(crate) api_type: ApiType,
+    api_type: ApiType,
     pub(crate) node_on_first_message_only: bool,
     grpc: EnvoyGrpc,
     authority: HeaderValue,
@@ -33,11 +34,25 @@ pub(crate) struct ControlPlane {
     rate_limit: Option<RateLimitSettings>,
 }
 
-/// Reads and checks an `ApiConfigSource`.
+/// What a control plane is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Everything, on one stream: `ads_config`.
+    Everything,
+    /// One subscription.
+    OneSubscription,
+}
+
+/// Reads and checks an `ApiConfigSource`, by the rules of Envoy (`source/common/config/utility.cc`).
 ///
 /// # Errors
 /// The first thing that is wrong with it, and in its message all others.
-pub(crate) fn read(message: &RawMessage, server: &Arc<ServerContext>) -> Result<ControlPlane, BuildError> {
+pub(crate) fn read(
+    message: &RawMessage,
+    purpose: Purpose,
+    server: &Arc<ServerContext>,
+) -> Result<ControlPlane, BuildError> {
+    let place = &message.path;
     let reader = Reader::new(&server.extensions);
     let source = reader.read::<ApiConfigSource>(&message.node, message.path.clone(), MESSAGE);
     let report = reader.into_report();
@@ -53,12 +68,21 @@ pub(crate) fn read(message: &RawMessage, server: &Arc<ServerContext>) -> Result<
     match source.api_type {
         ApiType::DeprecatedAndUnavailableDoNotUse => return at("api_type", "is missing"),
         ApiType::Rest => return at("api_type", "REST is not implemented yet; use GRPC"),
-        _ => {}
+        ApiType::AggregatedGrpc | ApiType::AggregatedDeltaGrpc => {
+            let instead = match purpose {
+                Purpose::Everything => "say GRPC or DELTA_GRPC",
+                Purpose::OneSubscription => "say `ads: {}` instead of `api_config_source`",
+            };
+            return at("api_type", &format!("is for collections, which are not implemented; {instead}"));
+        }
+        ApiType::Grpc | ApiType::DeltaGrpc => {}
     }
-    if source.transport_api_version != ApiVersion::V3 {
-        return at("transport_api_version", "only V3 is spoken: say `transport_api_version: V3`");
+    if source.transport_api_version == ApiVersion::V2 {
+        return at("transport_api_version", "version 2 has been removed: say `transport_api_version: V3`");
     }
-    // A subscription that belongs on the stream of `ads_config` need not say where that is.
+    if !source.cluster_names.is_empty() {
+        return at("cluster_names", "is for REST; with gRPC, `grpc_services` names the cluster");
+    }
     let services = message.path.field("grpc_services");
     let [service, ..] = source.grpc_services.as_slice() else {
         return at("grpc_services", "names no control plane");
@@ -78,6 +102,13 @@ pub(crate) fn read(message: &RawMessage, server: &Arc<ServerContext>) -> Result<
         BuildError::at(path.field("envoy_grpc").field("authority"), "a header cannot have this value")
     })?;
     let metadata = metadata(service, &path)?;
+    check_cluster(&grpc.cluster_name, purpose, server)
+        .map_err(|why| BuildError::at(path.field("envoy_grpc").field("cluster_name"), why))?;
+    if server.node.id.is_empty() || server.node.cluster.is_empty() {
+        let message = "who asks a control plane must say who it is: set `id` and `cluster` in `node`, or with \
+                       --service-node and --service-cluster";
+        return Err(BuildError::at(place.clone(), message));
+    }
     Ok(ControlPlane {
         api_type: source.api_type,
         node_on_first_message_only: source.set_node_on_first_message_only,
@@ -86,6 +117,25 @@ pub(crate) fn read(message: &RawMessage, server: &Arc<ServerContext>) -> Result<
         metadata,
         rate_limit: source.rate_limit_settings,
     })
+}
+
+/// A control plane must be reachable before there is any other configuration, and stay so whatever becomes of it.
+fn check_cluster(name: &str, purpose: Purpose, server: &Arc<ServerContext>) -> Result<(), String> {
+    let Some(clusters) = server.singletons.get::<StaticClusters>() else { return Ok(()) };
+    if !clusters.has(name) {
+        let names = clusters.names().collect::<Vec<_>>().join(", ");
+        let names = if names.is_empty() { "there are none".to_owned() } else { format!("they are: {names}") };
+        return Err(format!(
+            "there is no cluster '{name}' in the bootstrap. Control planes are asked over clusters that stand there; {names}"
+        ));
+    }
+    // ADS may use endpoints from a file. Envoy makes the same difference.
+    if purpose == Purpose::OneSubscription && clusters.is_discovered(name) {
+        return Err(format!(
+            "the endpoints of cluster '{name}' come from a source themselves (type EDS): a control plane cannot be asked over it"
+        ));
+    }
+    Ok(())
 }
 
 fn metadata(
@@ -110,13 +160,9 @@ fn metadata(
 }
 
 impl ControlPlane {
-    pub(crate) fn is_aggregated(&self) -> bool {
-        matches!(self.api_type, ApiType::AggregatedGrpc | ApiType::AggregatedDeltaGrpc)
-    }
-
     pub(crate) fn protocol(&self) -> Protocol {
         match self.api_type {
-            ApiType::DeltaGrpc | ApiType::AggregatedDeltaGrpc => Protocol::Delta,
+            ApiType::DeltaGrpc => Protocol::Delta,
             _ => Protocol::StateOfTheWorld,
         }
     }

@@ -28,7 +28,8 @@ use underpass_http::{
 use self::frames::{Frames, frame};
 pub use self::status::{Code, Status};
 
-/// Requests that wait to be sent, in bytes; only a control plane that does not read lets them grow.
+/// Requests that wait to be sent, in bytes, beyond which nothing is read. Each response is answered, so a control plane that
+/// does not read, or not as fast as it sends, would fill the memory otherwise.
 const SEND_BUFFER: usize = 1024 * 1024;
 
 /// Where and how a stream is opened.
@@ -97,7 +98,8 @@ impl GrpcStream {
         self.requests.send(frame(message)).map_err(|_| StreamGone)
     }
 
-    /// The next message. May be dropped and called again without losing anything.
+    /// The next message; none while too many requests wait to be sent. May be dropped and called again without losing
+    /// anything.
     ///
     /// # Errors
     /// How the stream ended; it does in order, too (code 0).
@@ -106,6 +108,8 @@ impl GrpcStream {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Status>> {
+        // If nobody takes requests any more, the answer says why.
+        let _ = ready!(self.requests.poll_ready(cx));
         loop {
             match self.frames.next() {
                 Ok(Some(message)) => return Poll::Ready(Ok(message)),

@@ -143,6 +143,12 @@ impl Mux {
         id
     }
 
+    /// What a new watch can be told at once: resources that it names and that others have asked for before. The control plane has
+    /// no reason to send them again.
+    pub fn known(&mut self, id: WatchId, type_url: &str) -> Option<Update> {
+        self.subscriptions.get(type_url)?.known(id, type_url, &mut self.decoder)
+    }
+
     /// Changes what a watch is interested in.
     pub fn update_watch(&mut self, id: WatchId, type_url: &str, interest: Interest) {
         self.set_interest(id, type_url, Some(interest));
@@ -180,6 +186,11 @@ impl Mux {
     /// How many types have something to say (`control_plane.pending_requests`).
     pub fn pending(&self) -> usize {
         self.queue.len()
+    }
+
+    /// How many responses have no answer yet.
+    pub fn unanswered(&self) -> usize {
+        self.subscriptions.values().map(Subscription::unanswered).sum()
     }
 
     /// The next request, encoded; there is none while the stream is not open.
@@ -231,7 +242,7 @@ impl Mux {
     }
 
     /// Makes the answer to a response, after all watches were told: an ACK, or a NACK if it was refused or if `errors` of
-    /// watches are there. It leaves before everything else.
+    /// watches are there. What they asked for meanwhile leaves before it.
     pub fn settle(&mut self, response: Response, errors: &[String]) {
         let Response { rejection, type_url, answer, .. } = response;
         let Some(answer) = answer else { return };
@@ -242,8 +253,7 @@ impl Mux {
         let error = (!errors.is_empty()).then(|| Status { code: INTERNAL, message: cut(&errors.join("\n")) });
         if let Some(subscription) = self.subscriptions.get_mut(&*type_url) {
             subscription.settle(answer, error);
-            self.queue.retain(|queued| **queued != *type_url);
-            self.queue.push_front(type_url.into());
+            self.enqueue(&type_url);
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::{
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use underpass_core::{
     build_context::BuildError,
-    config::{ConfigPath, ConfigSource, RawMessage, SourceKind},
+    config::{ConfigPath, ConfigSource, SourceKind},
     config_subscription::{
         AggregatedSource, CONFIG_SOURCE_CATEGORY, ConfigSourceFactory, ConfigSourceRegistration, Delivery,
         Subscription,
@@ -19,8 +19,7 @@ use underpass_core::{
 };
 
 use crate::{
-    config::ApiType,
-    control_plane::{ControlPlane, read},
+    control_plane::{ControlPlane, Purpose, read},
     node::node,
     resource_type::{aggregated_method, method_of},
     service::Client,
@@ -63,12 +62,6 @@ impl ConfigSourceFactory for ControlPlanes {
         path: &ConfigPath,
         server: &Arc<ServerContext>,
     ) -> Result<(), BuildError> {
-        if source.resource_api_version != underpass_core::config::ApiVersion::V3 {
-            return Err(BuildError::at(
-                path.field("resource_api_version"),
-                "only V3 is spoken; a control plane has to be asked for it with `resource_api_version: V3`",
-            ));
-        }
         control_plane(source, path, server).map(|_| ())
     }
 
@@ -112,26 +105,18 @@ fn control_plane(
     path: &ConfigPath,
     server: &Arc<ServerContext>,
 ) -> Result<Found, BuildError> {
-    let own = source.api_config_source.as_ref().map(|message| read(message, server)).transpose()?;
-    match own {
-        Some(own) if !own.is_aggregated() => return Ok(Found::Own(own)),
-        _ => {}
+    if let Some(message) = &source.api_config_source {
+        return read(message, Purpose::OneSubscription, server).map(Found::Own);
     }
     let Some(ads) = server.singletons.get::<AggregatedSource>() else {
-        let field = if source.ads.is_some() { "ads" } else { "api_config_source" };
         let message = "there is no `ads_config` in `dynamic_resources` that says which control plane this is";
-        return Err(BuildError::at(path.field(field), message));
+        return Err(BuildError::at(path.field("ads"), message));
     };
     // Every cluster may ask, and the answer is always the same.
     if let Some(known) = server.singletons.get::<AggregatedControlPlane>() {
         return Ok(Found::Aggregated(known.0.clone()));
     }
-    let ads: &RawMessage = &ads.0;
-    let control_plane = read(ads, server)?;
-    if !control_plane.is_aggregated() && !matches!(control_plane.api_type, ApiType::Grpc | ApiType::DeltaGrpc)
-    {
-        return Err(BuildError::at(ads.path.field("api_type"), "an ADS control plane is GRPC or DELTA_GRPC"));
-    }
+    let control_plane = read(&ads.0, Purpose::Everything, server)?;
     server.singletons.insert(Arc::new(AggregatedControlPlane(control_plane.clone())));
     Ok(Found::Aggregated(control_plane))
 }

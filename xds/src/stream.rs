@@ -1,7 +1,7 @@
 //! One stream to a control plane: opened, kept open, and opened again, as long as somebody subscribes on it.
 //!
 //! It lives on the main thread. What a control plane sends is delivered right here, so that the ACK or NACK can follow at
-//! once; whoever is told may subscribe to more, which waits in the queue of commands until the answer is made.
+//! once; whoever is told may subscribe to more, which is asked for just before the answer.
 
 use std::{collections::HashMap, future::pending, rc::Rc, sync::Arc, time::Instant};
 
@@ -37,6 +37,9 @@ stat_group! {
         text_readout identifier,
     }
 }
+
+/// How many responses may wait for their answer, since the rate of requests is limited, before no more are read.
+const MAX_UNANSWERED: usize = 1000;
 
 /// Names a subscription on a stream.
 pub(crate) type SubscriptionId = u64;
@@ -162,7 +165,7 @@ impl Stream {
                     Some(command) => self.obey(command),
                     None => return Ended::Unwanted,
                 },
-                message = stream.next() => match message {
+                message = stream.next(), if self.mux.unanswered() < MAX_UNANSWERED => match message {
                     Ok(message) => {
                         if let Err(status) = self.take_in(message) {
                             return Ended::Closed(status);
@@ -195,8 +198,14 @@ impl Stream {
                 let type_url = type_url(delivery.type_name());
                 delivery.attempt();
                 let watch = self.mux.watch(&type_url, interest(&delivery.names()));
+                let known = self.mux.known(watch, &type_url);
                 self.watches.insert(id, watch);
                 self.watchers.insert(watch, Watcher { type_url, delivery, version: "".into() });
+                if let Some(update) = known
+                    && let Err(error) = self.deliver(watch, update)
+                {
+                    tracing::warn!(target: "config", "gRPC config that is here already rejected: {error}");
+                }
             }
             Command::SetNames(id, names) => {
                 if let Some((watch, watcher)) =
@@ -253,6 +262,7 @@ impl Stream {
         if let Some((reason, watches)) = &response.rejection {
             tracing::warn!(target: "config", "gRPC config for {} rejected: {reason}", response.type_url());
             for watcher in watches.iter().filter_map(|watch| self.watchers.get(watch)) {
+                watcher.delivery.attempt();
                 watcher.delivery.reject();
             }
         }
@@ -263,12 +273,17 @@ impl Stream {
                 errors.push(error);
             }
         }
+        // What the resources need in turn is asked for before they are acknowledged, as Envoy does.
+        while let Ok(command) = self.commands.try_recv() {
+            self.obey(command);
+        }
         self.mux.settle(response, &errors);
         Ok(())
     }
 
     fn deliver(&mut self, watch: WatchId, update: Update) -> Result<(), String> {
         let Some(watcher) = self.watchers.get_mut(&watch) else { return Ok(()) };
+        let is_delta = matches!(update, Update::Delta { .. });
         let update = match update {
             Update::State { resources, version } => ConfigUpdate {
                 version,
@@ -282,7 +297,13 @@ impl Stream {
             },
         };
         watcher.delivery.attempt();
-        watcher.delivery.deliver(&update)?;
+        if let Err(error) = watcher.delivery.deliver(&update) {
+            if is_delta {
+                // Envoy counts a delta that a watcher refuses twice.
+                watcher.delivery.attempt();
+            }
+            return Err(error);
+        }
         watcher.version = update.version;
         Ok(())
     }

@@ -92,10 +92,11 @@ impl Delivery {
         self.without_answer(FetchFailure::Unavailable);
     }
 
-    /// Counts that the source cannot be reached for now. Nobody is told: the source goes on trying, and whoever waits for the
+    /// Counts an attempt that failed since the source cannot be reached for now. Nobody is told: the source goes on trying, and whoever waits for the
     /// first answer does so until its time is up, as in Envoy.
     pub fn unreachable(&self) {
         self.0.stats.update_failure.inc();
+        self.0.stats.update_attempt.inc();
     }
 
     pub(super) fn without_answer(&self, why: FetchFailure) {
@@ -129,6 +130,8 @@ impl Timer {
                 "config: initial fetch timed out for type.googleapis.com/{}",
                 shared.type_name
             );
+            // Envoy takes the end of the wait for an attempt, too.
+            shared.stats.update_attempt.inc();
             shared.stats.init_fetch_timeout.inc();
             watcher.failed(FetchFailure::TimedOut);
         }

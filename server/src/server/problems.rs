@@ -6,14 +6,14 @@ use underpass_core::{
     bootstrap_extension::{BootstrapExtension, BootstrapExtensionConfig},
     build_context::{BuildContext, BuildError},
     cluster::KnownClusters,
-    config::{ConfigPath, Document, Report},
-    config_subscription,
+    config::{ConfigPath, ConfigSource, Document, Report},
+    config_subscription::{self, AggregatedSource, StaticClusters},
     server::ServerContext,
 };
 
 use crate::{
     cluster_manager::ClusterManager,
-    config::Bootstrap,
+    config::{Bootstrap, cluster::DiscoveryType},
     listener_manager::{ListenerConfig, ListenerManager, Source},
 };
 
@@ -26,6 +26,10 @@ pub(super) struct Problems<'a> {
 impl Problems<'_> {
     fn error(&mut self, error: BuildError) {
         let path = error.path.unwrap_or_default();
+        // What is wrong with `ads_config` would be said by everybody who uses it.
+        if self.report.errors().any(|known| known.path == path && known.message == error.message) {
+            return;
+        }
         let location = self.document.locate(&path);
         self.report.error(path, Some(location), error.message);
     }
@@ -84,6 +88,17 @@ impl Problems<'_> {
         Some(manager)
     }
 
+    /// Leaves what sources need to know of the bootstrap where they look for it.
+    pub(super) fn announce_sources(bootstrap: &Bootstrap, server: &Arc<ServerContext>) {
+        if let Some(ads) = &bootstrap.dynamic_resources.ads_config {
+            server.singletons.insert(Arc::new(AggregatedSource(ads.clone())));
+        }
+        let clusters = bootstrap.static_resources.clusters.iter();
+        let clusters =
+            clusters.map(|cluster| (cluster.name.clone(), cluster.discovery_type == DiscoveryType::Eds));
+        server.singletons.insert(Arc::new(StaticClusters::new(clusters)));
+    }
+
     /// Whether there are subscriptions to the sources of configuration.
     pub(super) fn check_sources(&mut self, bootstrap: &Bootstrap, server: &Arc<ServerContext>) {
         let path = ConfigPath::root().field("dynamic_resources");
@@ -92,6 +107,11 @@ impl Problems<'_> {
             if let Some(source) = source {
                 self.collect(config_subscription::check(source, &path.field(field), server));
             }
+        }
+        // Also if nobody uses it yet: what comes later would only fail.
+        if let Some(ads) = &dynamic.ads_config {
+            let source = ConfigSource { ads: Some(ads.clone()), ..ConfigSource::default() };
+            self.collect(config_subscription::check(&source, &path.field("ads_config"), server));
         }
     }
 

@@ -135,6 +135,8 @@ impl Server {
 
     async fn take_over(&self, next: Next) {
         let mut errors = Vec::new();
+        // Clusters may have sources that are asked over others of them.
+        problems::Problems::announce_sources(&next.bootstrap, &self.context);
         let clusters = self.take_over_clusters(&next, &mut errors);
         let names: BTreeSet<String> =
             next.bootstrap.static_resources.clusters.iter().map(|it| it.name.clone()).collect();

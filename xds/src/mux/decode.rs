@@ -29,6 +29,8 @@ pub(super) struct Decoded {
     pub(super) tree: Option<Arc<Node>>,
     /// It says no more than that what was there before is still good.
     pub(super) heartbeat: bool,
+    /// What it was made of; empty in a heartbeat.
+    pub(super) bytes: Bytes,
 }
 
 /// Decodes resources, and remembers what came of them.
@@ -59,8 +61,8 @@ impl Decoder {
     ) -> Result<Vec<Decoded>, String> {
         let mut problems = Vec::new();
         let mut decoded = Vec::with_capacity(resources.len());
-        for any in resources {
-            match self.of_state(type_url, any, version) {
+        for (index, any) in resources.into_iter().enumerate() {
+            match self.of_state(type_url, any, version, index) {
                 Ok(resource) => decoded.push(resource),
                 Err(problem) => problems.push(problem),
             }
@@ -71,16 +73,23 @@ impl Decoder {
         conclude(decoded, &problems)
     }
 
-    fn of_state(&mut self, type_url: &str, any: Any, version: &Arc<str>) -> Result<Decoded, String> {
+    fn of_state(
+        &mut self,
+        type_url: &str,
+        any: Any,
+        version: &Arc<str>,
+        index: usize,
+    ) -> Result<Decoded, String> {
         if message_name(&any.type_url) == Resource::TYPE_NAME {
             let resource =
-                Resource::decode(any.value).map_err(|error| format!("a wrapped resource: {error}"))?;
-            return self.wrapped(type_url, &resource, Some(version));
+                Resource::decode(any.value).map_err(|error| format!("resources[{index}]: {error}"))?;
+            return self.wrapped(type_url, &resource, Some(version), index);
         }
-        check_type(type_url, &any.type_url)?;
         let name: Arc<str> = name_in(&any.value).unwrap_or_default().into();
-        let tree = self.tree(type_url, &name, &any)?;
-        Ok(Decoded { name, version: Arc::clone(version), ttl: None, tree: Some(tree), heartbeat: false })
+        check_type(type_url, &any.type_url).map_err(|problem| about(type_url, &name, index, &problem))?;
+        let tree = self.tree(type_url, &name, &any, index)?;
+        let version = Arc::clone(version);
+        Ok(Decoded { name, version, ttl: None, tree: Some(tree), heartbeat: false, bytes: any.value })
     }
 
     /// The resources of a delta response. No name may occur twice, be it added or `removed`.
@@ -96,12 +105,12 @@ impl Decoder {
         let mut problems = Vec::new();
         let mut names: HashSet<Arc<str>> = HashSet::new();
         let mut decoded = Vec::with_capacity(resources.len());
-        for resource in resources {
+        for (index, resource) in resources.into_iter().enumerate() {
             // An alias that nothing is behind comes without a resource.
             if resource.resource.is_none() && !resource.aliases.is_empty() {
                 continue;
             }
-            match self.wrapped(type_url, &resource, None) {
+            match self.wrapped(type_url, &resource, None, index) {
                 Ok(resource) if names.insert(Arc::clone(&resource.name)) => decoded.push(resource),
                 Ok(resource) => {
                     problems.push(format!(
@@ -127,33 +136,46 @@ impl Decoder {
         type_url: &str,
         resource: &Resource,
         version: Option<&Arc<str>>,
+        index: usize,
     ) -> Result<Decoded, String> {
         let in_body = || resource.resource.as_ref().and_then(|any| name_in(&any.value)).unwrap_or_default();
         let name: Arc<str> =
             if resource.name.is_empty() { in_body().into() } else { resource.name.as_str().into() };
+        let wrong = |problem: &str| about(type_url, &name, index, problem);
         let ttl = match resource.ttl {
             None => None,
-            Some(ttl) => {
-                Some(ttl.to_std().ok_or_else(|| format!("{}: its ttl is no time", source(type_url, &name)))?)
-            }
+            Some(ttl) => Some(ttl.to_std().ok_or_else(|| wrong("its ttl is no time"))?),
         };
         let tree = match &resource.resource {
             None if ttl.is_some() => {
                 let known = self.known.get(type_url).and_then(|known| known.get(&name));
                 known.and_then(|known| known.tree.upgrade())
             }
-            None => return Err(format!("{}: there is no resource in it", source(type_url, &name))),
+            None => return Err(wrong("there is no resource in it")),
             Some(any) => {
-                check_type(type_url, &any.type_url)?;
-                Some(self.tree(type_url, &name, any)?)
+                check_type(type_url, &any.type_url).map_err(|problem| wrong(&problem))?;
+                Some(self.tree(type_url, &name, any, index)?)
             }
         };
         let heartbeat = resource.resource.is_none();
         let version = version.map_or_else(|| resource.version.as_str().into(), Arc::clone);
-        Ok(Decoded { name, version, ttl, tree, heartbeat })
+        let bytes = resource.resource.as_ref().map(|any| any.value.clone()).unwrap_or_default();
+        Ok(Decoded { name, version, ttl, tree, heartbeat, bytes })
     }
 
-    fn tree(&mut self, type_url: &str, name: &Arc<str>, any: &Any) -> Result<Arc<Node>, String> {
+    /// A resource that was decoded before, from its bytes.
+    pub(super) fn again(&mut self, type_url: &str, name: &Arc<str>, bytes: &Bytes) -> Option<Arc<Node>> {
+        let any = Any { type_url: type_url.to_owned(), value: bytes.clone() };
+        self.tree(type_url, name, &any, 0).ok()
+    }
+
+    fn tree(
+        &mut self,
+        type_url: &str,
+        name: &Arc<str>,
+        any: &Any,
+        index: usize,
+    ) -> Result<Arc<Node>, String> {
         let (hash, length) = (xxh64(&any.value, 0), any.value.len());
         let known = match self.known.get_mut(type_url) {
             Some(known) => known,
@@ -163,9 +185,8 @@ impl Decoder {
         if let Some(tree) = same.and_then(|known| known.tree.upgrade()) {
             return Ok(tree);
         }
-        let source = source(type_url, name);
-        let tree = self.messages.decode(&source, message_name(type_url), &any.value);
-        let tree = tree.map_err(|error| format!("{source}: {error}"))?;
+        let tree = self.messages.decode(&source(type_url, name), message_name(type_url), &any.value);
+        let tree = tree.map_err(|error| about(type_url, name, index, &error.to_string()))?;
         known.insert(Arc::clone(name), Known { hash, length, tree: Arc::downgrade(&tree) });
         Ok(tree)
     }
@@ -175,11 +196,19 @@ fn conclude(decoded: Vec<Decoded>, problems: &[String]) -> Result<Vec<Decoded>, 
     if problems.is_empty() { Ok(decoded) } else { Err(problems.join("\n")) }
 }
 
+/// Says which resource a problem is about: by its name, or if it has none, or none that could be read, by its place.
+fn about(type_url: &str, name: &str, index: usize, problem: &str) -> String {
+    if name.is_empty() {
+        return format!("resources[{index}]: {problem}");
+    }
+    format!("{}: {problem}", source(type_url, name))
+}
+
 fn check_type(expected: &str, found: &str) -> Result<(), String> {
     if message_name(expected) == message_name(found) {
         return Ok(());
     }
-    Err(format!("a resource of the type {found} does not match the type {expected} of the response"))
+    Err(format!("its type {found} does not match the type {expected} of the response"))
 }
 
 /// The name of a resource: the first field of every message that is one.

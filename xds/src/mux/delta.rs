@@ -122,6 +122,10 @@ impl Delta {
         !self.answers.is_empty()
     }
 
+    pub(super) fn unanswered(&self) -> usize {
+        self.answers.len()
+    }
+
     /// A response was accepted, or not. The versions of a rejected one do not count: they are sent again on the next
     /// stream.
     pub(super) fn settle(&mut self, answer: Answer, error: Option<Status>, watches: &Watches) {

@@ -20,7 +20,16 @@ use crate::proto::{DeltaDiscoveryResponse, DiscoveryResponse, Node, Status};
 pub(super) struct Subscription {
     pub(super) watches: Watches,
     ttls: Ttls,
+    /// What is here of that which was asked for by name, for whoever asks for it once more: a control plane says it only once.
+    accepted: HashMap<Arc<str>, Accepted>,
     variant: Variant,
+}
+
+/// A resource that was accepted. Its bytes take a fraction of the memory that its tree does.
+#[derive(Debug, Clone)]
+struct Accepted {
+    version: Arc<str>,
+    bytes: Bytes,
 }
 
 /// What the two forms of the protocol remember.
@@ -37,6 +46,8 @@ pub(super) struct Answer {
     pub(super) version: Arc<str>,
     /// What came with which version, and what went (delta).
     pub(super) versions: Vec<(Arc<str>, Option<Arc<str>>)>,
+    /// What came of that which was asked for by name; `None` for what went.
+    accepted: Vec<(Arc<str>, Option<Accepted>)>,
 }
 
 /// A response that was taken apart.
@@ -49,7 +60,8 @@ pub(super) struct Taken {
 
 impl Subscription {
     pub(super) fn new(variant: Variant) -> Self {
-        Self { watches: Watches::default(), ttls: Ttls::default(), variant }
+        let (watches, ttls) = (Watches::default(), Ttls::default());
+        Self { watches, ttls, accepted: HashMap::new(), variant }
     }
 
     /// Whether there is something to say about it.
@@ -60,6 +72,7 @@ impl Subscription {
         }
         for name in &change.removed {
             self.ttls.clear(name);
+            self.accepted.remove(name);
         }
         match &mut self.variant {
             Variant::StateOfTheWorld(state) => state.interest_changed(),
@@ -89,7 +102,42 @@ impl Subscription {
         matches!(&self.variant, Variant::Delta(delta) if delta.has_more())
     }
 
-    pub(super) fn settle(&mut self, answer: Answer, error: Option<Status>) {
+    /// How many responses have no answer yet; in the state-of-the-world protocol the newest stands for all.
+    pub(super) fn unanswered(&self) -> usize {
+        match &self.variant {
+            Variant::StateOfTheWorld(_) => 0,
+            Variant::Delta(delta) => delta.unanswered(),
+        }
+    }
+
+    /// What is here already of the names that a watch asks for.
+    pub(super) fn known(&self, id: WatchId, type_url: &str, decoder: &mut Decoder) -> Option<Update> {
+        let resources: Vec<_> = self
+            .watches
+            .names_of(id)
+            .filter_map(|name| {
+                let Accepted { version, bytes } = self.accepted.get(name)?;
+                let tree = decoder.again(type_url, name, bytes)?;
+                Some(Resource { name: Arc::clone(name), version: Arc::clone(version), tree })
+            })
+            .collect();
+        let version = Arc::clone(&resources.first()?.version);
+        Some(match &self.variant {
+            Variant::StateOfTheWorld(_) => Update::State { resources, version },
+            Variant::Delta(_) => Update::Delta { changed: resources, removed: Vec::new(), version },
+        })
+    }
+
+    pub(super) fn settle(&mut self, mut answer: Answer, error: Option<Status>) {
+        if error.is_none() {
+            for (name, accepted) in std::mem::take(&mut answer.accepted) {
+                // Somebody may have lost interest meanwhile.
+                match accepted.filter(|_| self.watches.is_named(&name)) {
+                    Some(accepted) => _ = self.accepted.insert(name, accepted),
+                    None => _ = self.accepted.remove(&name),
+                }
+            }
+        }
         match &mut self.variant {
             Variant::StateOfTheWorld(state) => state.settle(answer, error),
             Variant::Delta(delta) => delta.settle(answer, error, &self.watches),
@@ -104,7 +152,7 @@ impl Subscription {
         now: Instant,
     ) -> Taken {
         let version: Arc<str> = response.version_info.as_str().into();
-        let answer = Answer { nonce: response.nonce, version: Arc::clone(&version), versions: Vec::new() };
+        let mut answer = Answer::to(response.nonce, &version);
         if self.watches.is_empty() {
             // Somebody was interested once. Envoy takes nothing as well, and rejects what it has not asked for.
             let rejection = (!response.resources.is_empty())
@@ -116,6 +164,7 @@ impl Subscription {
             Err(reason) => return self.reject(reason, answer),
         };
         self.note_ttls(&decoded, now);
+        answer.accepted = self.to_keep(&decoded);
         if only_heartbeats(&decoded) {
             return Taken { deliveries: Vec::new(), rejection: None, answer };
         }
@@ -140,8 +189,7 @@ impl Subscription {
         now: Instant,
     ) -> Taken {
         let version: Arc<str> = response.system_version_info.as_str().into();
-        let mut answer =
-            Answer { nonce: response.nonce, version: Arc::clone(&version), versions: Vec::new() };
+        let mut answer = Answer::to(response.nonce, &version);
         let removed: Vec<Arc<str>> =
             response.removed_resources.iter().map(|name| name.as_str().into()).collect();
         let decoded = match decoder.delta(&response.type_url, response.resources, &removed) {
@@ -149,6 +197,8 @@ impl Subscription {
             Err(reason) => return self.reject(reason, answer),
         };
         self.note_ttls(&decoded, now);
+        answer.accepted = self.to_keep(&decoded);
+        answer.accepted.extend(removed.iter().map(|name| (Arc::clone(name), None)));
         let changed = news(&decoded);
         for name in &removed {
             self.ttls.clear(name);
@@ -159,6 +209,17 @@ impl Subscription {
         let is_news = !only_heartbeats(&decoded) || !removed.is_empty();
         let deliveries = if is_news { self.deltas(changed, removed, &version) } else { Vec::new() };
         Taken { deliveries, rejection: None, answer }
+    }
+
+    fn to_keep(&self, decoded: &[Decoded]) -> Vec<(Arc<str>, Option<Accepted>)> {
+        let named = decoded.iter().filter(|it| !it.heartbeat && self.watches.is_named(&it.name));
+        named
+            .map(|it| {
+                // A copy, or the whole response would stay in memory for the sake of a part.
+                let (version, bytes) = (Arc::clone(&it.version), Bytes::copy_from_slice(&it.bytes));
+                (Arc::clone(&it.name), Some(Accepted { version, bytes }))
+            })
+            .collect()
     }
 
     fn reject(&self, reason: String, answer: Answer) -> Taken {
@@ -223,6 +284,9 @@ impl Subscription {
         if expired.is_empty() {
             return Vec::new();
         }
+        for name in &expired {
+            self.accepted.remove(name);
+        }
         if let Variant::Delta(delta) = &mut self.variant {
             for name in &expired {
                 delta.forget(name);
@@ -233,6 +297,12 @@ impl Subscription {
 
     pub(super) fn watches(&self) -> Vec<WatchId> {
         self.watches.ids()
+    }
+}
+
+impl Answer {
+    fn to(nonce: String, version: &Arc<str>) -> Self {
+        Self { nonce, version: Arc::clone(version), versions: Vec::new(), accepted: Vec::new() }
     }
 }
 

@@ -113,6 +113,11 @@ impl Watches {
         self.named.contains_key(name)
     }
 
+    /// The names that a watch asks for.
+    pub(super) fn names_of(&self, id: WatchId) -> impl Iterator<Item = &Arc<str>> {
+        self.interests.get(&id).into_iter().flat_map(Interest::names)
+    }
+
     /// Who wants everything.
     pub(super) fn of_all(&self) -> impl Iterator<Item = WatchId> {
         self.all.iter().copied()

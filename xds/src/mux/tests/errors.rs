@@ -31,8 +31,8 @@ fn all_that_cannot_be_decoded_is_named_with_resource_path_and_reason() {
     insta::assert_snapshot!(refused(Protocol::StateOfTheWorld, LISTENER, &state(LISTENER, "1", resources)), @r"
     Listener/bad: envoy.config.listener.v3.Listener: it has no field of number 1023
     Listener/deep: filter_chains[0].filters[0]: envoy.config.listener.v3.Filter: it has no field of number 10
-    a resource of the type type.googleapis.com/envoy.config.cluster.v3.Cluster does not match the type type.googleapis.com/envoy.config.listener.v3.Listener of the response
-    Listener/: envoy.config.listener.v3.Listener: its bytes are no protobuf, or are cut off
+    Listener/strange: its type type.googleapis.com/envoy.config.cluster.v3.Cluster does not match the type type.googleapis.com/envoy.config.listener.v3.Listener of the response
+    resources[4]: envoy.config.listener.v3.Listener: its bytes are no protobuf, or are cut off
     ");
 }
 

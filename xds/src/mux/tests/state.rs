@@ -80,7 +80,7 @@ fn a_new_stream_tells_versions_but_no_nonces_in_the_order_of_the_types() {
 }
 
 #[test]
-fn an_acknowledgement_leaves_before_what_it_brought_about() {
+fn what_a_response_makes_necessary_is_asked_for_before_it_is_acknowledged() {
     let mut mux = opened(true);
     mux.watch(CLUSTER, Interest::All);
     requests(&mut mux);
@@ -90,7 +90,7 @@ fn an_acknowledgement_leaves_before_what_it_brought_about() {
     mux.settle(response, &[]);
     assert_eq!(
         requests(&mut mux),
-        [r#"Cluster[] version "1" nonce "nonce of 1""#, r#"ClusterLoadAssignment["a"] version "" nonce """#]
+        [r#"ClusterLoadAssignment["a"] version "" nonce """#, r#"Cluster[] version "1" nonce "nonce of 1""#]
     );
 }
 
@@ -144,4 +144,44 @@ fn what_did_not_change_is_the_same_tree_again() {
     let (first, second) = (trees("1", "a"), trees("2", "b"));
     assert!(Arc::ptr_eq(&first[0], &second[0]));
     assert_ne!(first[1], second[1]);
+}
+
+#[test]
+fn what_is_asked_for_once_more_is_known_already() {
+    for protocol in [Protocol::StateOfTheWorld, Protocol::Delta] {
+        let mut mux = mux(protocol);
+        mux.stream_opened();
+        let first = mux.watch(ENDPOINTS, names(&["a"]));
+        assert_eq!(mux.known(first, ENDPOINTS), None);
+        let answer = |mux: &mut Mux, version: &str, errors: &[&str]| match protocol {
+            Protocol::StateOfTheWorld => receive(
+                mux,
+                &state(ENDPOINTS, version, vec![named(ENDPOINTS, "a"), named(ENDPOINTS, "b")]),
+                errors,
+            ),
+            Protocol::Delta => receive(mux, &delta(ENDPOINTS, version, &["a", "b"], &[]), errors),
+        };
+        answer(&mut mux, "1", &[]);
+        answer(&mut mux, "2", &["what was refused does not count"]);
+        let second = mux.watch(ENDPOINTS, names(&["a", "b"]));
+        let known = tell(second, &mux.known(second, ENDPOINTS).unwrap());
+        assert!(known.starts_with("2: ") && known.contains("a@1") && !known.contains('b'), "{known}");
+        mux.stream_closed();
+        assert!(mux.known(second, ENDPOINTS).is_some(), "whatever becomes of the stream");
+        mux.unwatch(first, ENDPOINTS);
+        mux.unwatch(second, ENDPOINTS);
+        let third = mux.watch(ENDPOINTS, names(&["a"]));
+        assert_eq!(mux.known(third, ENDPOINTS), None, "nobody would have been told of changes");
+    }
+}
+
+#[test]
+fn what_the_control_plane_took_away_is_not_known() {
+    let mut mux = mux(Protocol::Delta);
+    mux.stream_opened();
+    mux.watch(ENDPOINTS, names(&["a"]));
+    receive(&mut mux, &delta(ENDPOINTS, "1", &["a"], &[]), &[]);
+    receive(&mut mux, &delta(ENDPOINTS, "2", &[], &["a"]), &[]);
+    let second = mux.watch(ENDPOINTS, names(&["a"]));
+    assert_eq!(mux.known(second, ENDPOINTS), None);
 }
