@@ -29,6 +29,7 @@ pub mod typetag;
 
 mod bytes;
 mod constraint;
+mod descriptors;
 mod duration;
 mod merge;
 mod messages;
@@ -46,6 +47,7 @@ mod yaml;
 pub use self::{
     bytes::ByteString,
     constraint::{NonEmptyString, PositiveDuration, Ranged, one_of, required_one_of},
+    descriptors::Descriptors,
     merge::merge,
     messages::*,
     node::{Entry, Location, Mark, Node, NodeValue},

@@ -78,6 +78,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(extensions) => extensions,
         Err(error) => return fail(&error.to_string()),
     };
+    if let Err(error) = underpass_core::config::Descriptors::check() {
+        return fail(&error);
+    }
     if options.list_extensions {
         say(&list(&extensions));
         return ExitCode::SUCCESS;

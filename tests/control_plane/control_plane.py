@@ -17,6 +17,7 @@ as lines of JSON to standard output:
                                                           request
     {"flood": TYPE, "name": N}                            sends an unchanged resource over and over, as fast as it is read,
                                                           until the streams are gone
+    {"descriptors": BASE64}                               messages of a third party from now on: a FileDescriptorSet
     {"stop": true}                                        ends
 
 A resource of JSON may have these besides its fields:
@@ -45,7 +46,7 @@ import time
 from concurrent import futures
 
 import grpc
-from google.protobuf import any_pb2, duration_pb2, json_format
+from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, duration_pb2, json_format
 
 CLUSTER = "envoy.config.cluster.v3.Cluster"
 # What must be known to read resources; importing a module makes its messages known.
@@ -380,6 +381,9 @@ def obey(plane, command):
         plane.push(lambda stream: stream.heartbeat(kind, command["name"], ttl).SerializeToString())
     elif "flood" in command:
         plane.push(lambda _: lambda stream: stream.unchanged(command["flood"], command["name"]))
+    elif "descriptors" in command:
+        for file in descriptor_pb2.FileDescriptorSet.FromString(base64.b64decode(command["descriptors"])).file:
+            descriptor_pool.Default().Add(file)
     elif "close" in command:
         plane.close(command["close"])
     elif "mute" in command:

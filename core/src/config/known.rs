@@ -23,6 +23,8 @@ mod tests;
 
 use std::sync::OnceLock;
 
+use super::descriptors;
+
 pub use check::check;
 pub use constraint::{Constraint, Constraints};
 pub use lists::complete_lists;
@@ -37,6 +39,17 @@ pub fn message(name: &str) -> Option<Message> {
 /// The enum with this full name (`envoy.config.core.v3.TrafficDirection`), if Envoy has it.
 pub fn enumeration(name: &str) -> Option<Enumeration> {
     find(name).filter(|block| block.is_enum).map(Enumeration)
+}
+
+/// The message with this full name, be it Envoy's or one that a crate has registered [descriptors](super::Descriptors) of.
+pub(super) fn message_on_the_wire(name: &str) -> Option<Message> {
+    message(name).or_else(|| find_in(third_party_blocks(), name).filter(|block| !block.is_enum).map(Message))
+}
+
+/// The same for enums.
+pub(super) fn enumeration_on_the_wire(name: &str) -> Option<Enumeration> {
+    enumeration(name)
+        .or_else(|| find_in(third_party_blocks(), name).filter(|block| block.is_enum).map(Enumeration))
 }
 
 /// The full names of all messages, sorted.
@@ -299,27 +312,40 @@ struct Entry {
 type Block = &'static Entry;
 
 fn find(name: &str) -> Option<Block> {
-    let blocks = blocks();
+    find_in(blocks(), name)
+}
+
+fn find_in(blocks: &'static [Entry], name: &str) -> Option<Block> {
     blocks.binary_search_by_key(&name, |block| block.name).ok().map(|at| &blocks[at])
 }
 
 /// The blocks of [`TABLE`], sorted by name as the table is.
 fn blocks() -> &'static [Entry] {
     static BLOCKS: OnceLock<Vec<Entry>> = OnceLock::new();
+    BLOCKS.get_or_init(|| split(TABLE))
+}
+
+/// Those of linked crates.
+fn third_party_blocks() -> &'static [Entry] {
+    static BLOCKS: OnceLock<Vec<Entry>> = OnceLock::new();
     BLOCKS.get_or_init(|| {
-        let mut blocks = Vec::new();
-        let mut rest = TABLE;
-        while let Some((heading, after)) = rest.split_once('\n') {
-            let length =
-                after.split_inclusive('\n').take_while(|line| line.starts_with(' ')).map(str::len).sum();
-            let (lines, next) = after.split_at(length);
-            let (name, is_enum) = match heading.strip_suffix(" enum") {
-                Some(name) => (name, true),
-                None => (heading, false),
-            };
-            blocks.push(Entry { name, is_enum, lines, fields: OnceLock::new(), plan: OnceLock::new() });
-            rest = next;
-        }
+        let mut blocks = split(descriptors::table());
+        blocks.sort_by_key(|block| block.name);
         blocks
     })
+}
+
+fn split(mut rest: &'static str) -> Vec<Entry> {
+    let mut blocks = Vec::new();
+    while let Some((heading, after)) = rest.split_once('\n') {
+        let length = after.split_inclusive('\n').take_while(|line| line.starts_with(' ')).map(str::len).sum();
+        let (lines, next) = after.split_at(length);
+        let (name, is_enum) = match heading.strip_suffix(" enum") {
+            Some(name) => (name, true),
+            None => (heading, false),
+        };
+        blocks.push(Entry { name, is_enum, lines, fields: OnceLock::new(), plan: OnceLock::new() });
+        rest = next;
+    }
+    blocks
 }

@@ -1,7 +1,7 @@
 //! From protobuf's binary form, as control planes send it, to the same tree that a file becomes.
 //!
-//! The vendored table of Envoy's messages ([`known`]) says what the numbers on the wire mean. Messages that are not in
-//! it, such as those of third parties, can only come as `xds.type.v3.TypedStruct`, which carries its field names.
+//! The vendored table of Envoy's messages ([`known`]) says what the numbers on the wire mean, and for those of third parties
+//! the descriptors that they register. Other messages can only come as `xds.type.v3.TypedStruct`, which carries its field names.
 //!
 //! <https://protobuf.dev/programming-guides/encoding/>
 
@@ -12,10 +12,8 @@ mod well_known;
 
 use std::{cell::RefCell, collections::HashMap, fmt, rc::Rc, sync::Arc};
 
-use self::{
-    fields::Payload,
-    shape::{Shape, ShapeField},
-};
+pub(super) use self::fields::{Field, Payload, last, parse};
+use self::shape::{Shape, ShapeField};
 use super::{
     ConfigPath, Entry, Mark, Node, NodeValue, Segment,
     known::{self, Kind, Type},
@@ -90,7 +88,7 @@ impl Shapes {
         if let Some(shape) = self.by_message.borrow().get(message) {
             return Some(Rc::clone(shape));
         }
-        let message = known::message(message)?;
+        let message = known::message_on_the_wire(message)?;
         let shape = Rc::new(Shape::new(message, &mut self.keys.borrow_mut()));
         self.by_message.borrow_mut().insert(message.name(), Rc::clone(&shape));
         Some(shape)
@@ -156,12 +154,15 @@ impl Decoder<'_> {
         if depth >= MAX_DEPTH {
             return Err(fail(&format!("more than {MAX_DEPTH} levels are nested here")));
         }
-        let fields = fields::parse(bytes).map_err(|problem| fail(&problem))?;
+        let fields = parse(bytes).map_err(|problem| fail(&problem))?;
         if well_known::has_own_json(name) {
             return self.well_known(name, &fields, depth);
         }
         let shape = self.shapes.of(name).ok_or_else(|| {
-            fail("Envoy's API has no such message; others must come as xds.type.v3.TypedStruct")
+            fail(
+                "Envoy's API has no such message, and no crate has registered descriptors of it; \
+                 it must come as xds.type.v3.TypedStruct",
+            )
         })?;
         // One for each field that is there, with the field's number.
         let mut gathered: Vec<(u32, Entry)> = Vec::new();
@@ -221,18 +222,18 @@ impl Decoder<'_> {
     #[expect(clippy::cast_possible_truncation, reason = "enums are 32 bits wide, whatever the wire holds")]
     fn enum_value(&self, name: &str, number: u64) -> Node {
         let number = number as i32;
-        let name = known::enumeration(name).and_then(|values| values.value_name(number));
+        let name = known::enumeration_on_the_wire(name).and_then(|values| values.value_name(number));
         self.node(scalars::plain(name.map_or_else(|| number.to_string(), str::to_owned)))
     }
 
     /// A pair of a map is a message with the key as field 1 and the value as field 2.
     fn map_entry(&self, key: Type, value: Type, bytes: &[u8], depth: usize) -> Result<Option<Node>, Fault> {
-        let Ok(fields) = fields::parse(bytes) else { return Ok(None) };
-        let key = match fields::last(&fields, 1) {
+        let Ok(fields) = parse(bytes) else { return Ok(None) };
+        let key = match last(&fields, 1) {
             Some(payload) => self.value(key, payload, depth)?,
             None => scalars::default(key).map(|key| self.node(key)),
         };
-        let value = match fields::last(&fields, 2) {
+        let value = match last(&fields, 2) {
             Some(payload) => self.value(value, payload, depth)?,
             None => match value {
                 Type::Message(name) => Some(self.message(name, &[], depth + 1)?),

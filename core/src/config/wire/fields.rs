@@ -2,14 +2,14 @@
 
 /// One record.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Field<'b> {
-    pub(super) number: u32,
-    pub(super) payload: Payload<'b>,
+pub(in crate::config) struct Field<'b> {
+    pub(in crate::config) number: u32,
+    pub(in crate::config) payload: Payload<'b>,
 }
 
 /// What a record carries, by its wire type.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Payload<'b> {
+pub(in crate::config) enum Payload<'b> {
     Varint(u64),
     Fixed64(u64),
     Fixed32(u32),
@@ -17,7 +17,7 @@ pub(super) enum Payload<'b> {
 }
 
 /// The records of a message, in the order of the wire.
-pub(super) fn parse(mut bytes: &[u8]) -> Result<Vec<Field<'_>>, String> {
+pub(in crate::config) fn parse(mut bytes: &[u8]) -> Result<Vec<Field<'_>>, String> {
     let mut fields = Vec::new();
     while !bytes.is_empty() {
         fields.push(field(&mut bytes).ok_or("its bytes are no protobuf, or are cut off")?);
@@ -26,7 +26,7 @@ pub(super) fn parse(mut bytes: &[u8]) -> Result<Vec<Field<'_>>, String> {
 }
 
 /// The last record of that number: for fields that are no lists it is the one that counts.
-pub(super) fn last<'b>(fields: &[Field<'b>], number: u32) -> Option<Payload<'b>> {
+pub(in crate::config) fn last<'b>(fields: &[Field<'b>], number: u32) -> Option<Payload<'b>> {
     fields.iter().rev().find(|field| field.number == number).map(|field| field.payload)
 }
 

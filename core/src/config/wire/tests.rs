@@ -105,7 +105,7 @@ fn lists_come_packed_or_one_by_one_and_later_values_count() {
 #[test]
 fn what_is_not_the_message_is_refused() {
     let address = "envoy.config.core.v3.SocketAddress";
-    insta::assert_snapshot!(refused("example.Tool", &[]), @"example.Tool: Envoy's API has no such message; others must come as xds.type.v3.TypedStruct");
+    insta::assert_snapshot!(refused("example.Tool", &[]), @"example.Tool: Envoy's API has no such message, and no crate has registered descriptors of it; it must come as xds.type.v3.TypedStruct");
     insta::assert_snapshot!(refused(address, &[number(15, 1)]), @"envoy.config.core.v3.SocketAddress: it has no field of number 15");
     insta::assert_snapshot!(refused(address, &[number(2, 1)]), @"envoy.config.core.v3.SocketAddress: the bytes of `address` are not of the kind that the field has");
     insta::assert_snapshot!(refused(address, &[bytes(2, [0xff])]), @"envoy.config.core.v3.SocketAddress: the bytes of `address` are not of the kind that the field has");
