@@ -88,28 +88,28 @@ fn first_names(plane: &ControlPlane, stream: u64) -> String {
 
 /// A request in one line. The words of a NACK are each program's own.
 fn said(message: &Value) -> String {
-    let mut said = String::new();
+    let mut said = Vec::new();
     for field in ["resource_names", "resource_names_subscribe", "resource_names_unsubscribe"] {
         let names = names(message, field);
         if !names.is_empty() {
-            said += &format!("{field} {names} ");
+            said.push(format!("{field} {names}"));
         }
     }
     if message.get("initial_resource_versions").is_some() {
-        said += &format!("has {} ", message["initial_resource_versions"]);
+        said.push(format!("has {}", message["initial_resource_versions"]));
     }
     if let Some(version) = message["version_info"].as_str() {
-        said += &format!("version {version} ");
+        said.push(format!("version {version}"));
     }
     // A nonce is that of a stream and a number on it.
     if let Some((_, nonce)) = message["response_nonce"].as_str().and_then(|nonce| nonce.split_once('.')) {
         let verdict = if message.get("error_detail").is_some() { "NACK" } else { "ACK" };
-        said += &format!("{verdict} {nonce} ");
+        said.push(format!("{verdict} {nonce}"));
     }
     if message.get("node").is_some() {
-        said += "node";
+        said.push("node".to_owned());
     }
-    said.trim_end().to_owned()
+    said.join(" ")
 }
 
 fn names(message: &Value, field: &str) -> String {
@@ -127,7 +127,7 @@ fn a_day(binary: &Path, api_type: &str) -> Seen {
         .with(json!({ "eds_cluster_config": { "eds_config": ads, "service_name": "service" } }));
     let to = |cluster: &str, listener: &str| endpoints(cluster, &internal(listener));
     let mut plane = ControlPlane::start();
-    plane.set(CLUSTER, "c1", &[eds_cluster("one", &ads), service]);
+    plane.set(CLUSTER, "c1", &[eds_cluster("one", &ads), service.clone()]);
     plane.set(ENDPOINTS, "e1", &[to("one", "inner"), to("service", "inner")]);
     plane.set(LISTENER, "l1", &[http("first"), saying("one")]);
     plane.set(ROUTES, "r1", &[routes_to("first", "one")]);
@@ -135,27 +135,31 @@ fn a_day(binary: &Path, api_type: &str) -> Seen {
     for response in ["1.1", "1.2", "1.3", "1.4"] {
         plane.answer_to(response);
     }
-    // A cluster goes, another comes.
+    // A cluster comes, another goes.
     plane.set(ENDPOINTS, "e2", &[to("one", "inner"), to("three", "inner")]);
     plane.answer_to("1.5");
-    plane.set(CLUSTER, "c2", &[eds_cluster("one", &ads), eds_cluster("three", &ads)]);
+    let (one, three) = (eds_cluster("one", &ads), eds_cluster("three", &ads));
+    plane.set(CLUSTER, "c2", &[one.clone(), service, three.clone()]);
     plane.answer_to("1.6");
     plane.answer_to("1.7");
+    plane.set(CLUSTER, "c3", &[one, three]);
+    plane.answer_to("1.8");
+    plane.wait_quiet();
     // A listener that makes no sense, and then one that needs other routes.
     plane.set(LISTENER, "l2", &[json!({ "name": "bad" }), http("first"), saying("one")]);
-    assert_eq!(plane.answer_to("1.8")["error_detail"]["code"], 13);
+    assert_eq!(plane.answer_to("1.9")["error_detail"]["code"], 13);
     plane.set(LISTENER, "l3", &[http("second"), saying("one")]);
-    plane.answer_to("1.9");
+    plane.answer_to("1.10");
     if api_type == "GRPC" {
-        plane.answer_to("1.10");
+        plane.answer_to("1.11");
     }
     plane.set(ROUTES, "r2", &[routes_to("first", "one"), routes_to("second", "three")]);
-    plane.answer_to("1.11");
+    plane.answer_to("1.12");
     // Endpoints that make no sense, also for whoever asks again.
     let nonsense =
         json!({ "endpoint": { "address": { "socket_address": { "address": "x", "port_value": 1 } } } });
     plane.set(ENDPOINTS, "e3", &[endpoints("one", &nonsense), to("three", "inner")]);
-    assert_eq!(plane.answer_to("1.12")["error_detail"]["code"], 13);
+    assert_eq!(plane.answer_to("1.13")["error_detail"]["code"], 13);
     plane.command(&json!({ "close": 14 }));
     for response in ["2.1", "2.2", "2.3", "2.4"] {
         plane.answer_to(response);

@@ -86,7 +86,7 @@ fn what_has_descriptors_is_sent_in_binary() {
         let filter = [wrap(1, b"x"), wrap(4, &any)].concat();
         let bytes = [wrap(1, b"entry"), wrap(3, &wrap(3, &filter))].concat();
         plane.set(LISTENER, "2", &[json!({ "name": "entry", "$bytes": base64(&bytes) })]);
-        let nack = plane.answer("1.2");
+        let nack = plane.answer_to("1.2");
         let why = nack["error_detail"]["message"].as_str().unwrap_or_default();
         let place = "Listener/entry: filter_chains[0].filters[0].typed_config.persons[0]: example.greeter.v1.Greeter.Person: it has no field of number 99";
         assert_eq!(why, place);
@@ -110,7 +110,7 @@ fn what_has_none_is_sent_as_a_typed_struct() {
             let proxy = started(&plane, api_type);
             assert_eq!(heard(&proxy), "plain");
             plane.set(LISTENER, "2", &[wrapped(json!({ "text": 3 }))]);
-            let nack = plane.answer("1.2");
+            let nack = plane.answer_to("1.2");
             let why = nack["error_detail"]["message"].as_str().unwrap_or_default();
             let place = "filter_chains[0].filters[0].typed_config";
             assert!(why.contains(place) && why.contains("text"), "{why}");
@@ -130,7 +130,7 @@ fn bytes_without_descriptors_are_refused_with_what_to_do() {
     let any = wrap(1, b"type.googleapis.com/example.plain.v1.Plain");
     let bytes = [wrap(1, b"entry"), wrap(3, &wrap(3, &wrap(4, &any)))].concat();
     plane.set(LISTENER, "1", &[json!({ "name": "entry", "$bytes": base64(&bytes) })]);
-    let nack = plane.answer("1.1");
+    let nack = plane.answer_to("1.1");
     let why = nack["error_detail"]["message"].as_str().unwrap_or_default();
     assert_eq!(
         why,

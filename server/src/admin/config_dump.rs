@@ -39,13 +39,39 @@ pub(super) fn add(registry: &Arc<AdminRegistry>) {
     ]));
 }
 
+/// The fields of the elements of repeated fields, which a mask may name whether or not they are set.
+const ELEMENT_FIELDS: [&str; 14] = [
+    "active_state",
+    "client_status",
+    "cluster",
+    "draining_state",
+    "endpoint_config",
+    "error_state",
+    "last_updated",
+    "listener",
+    "name",
+    "route_config",
+    "secret",
+    "version_info",
+    "warming_state",
+    "@type",
+];
+
 fn answer(sections: Vec<Value>, request: &AdminRequest) -> AdminResponse {
-    let name = match request.parameter("name_regex").map(|pattern| Regex::new(&format!("^(?:{pattern})$"))) {
-        Some(Err(error)) => return AdminResponse::error(400, format!("name_regex: {error}\n")),
-        Some(Ok(regex)) => Some(regex),
+    // A parameter without a value says nothing, as in Envoy.
+    let given = |name| request.parameter(name).filter(|value| !value.is_empty());
+    let name = match given("name_regex").map(|pattern| (pattern, Regex::new(&format!("^(?:{pattern})$")))) {
+        Some((pattern, Err(error))) => {
+            return AdminResponse::error(
+                400,
+                format!("Error while parsing name_regex from {pattern}: {error}"),
+            );
+        }
+        Some((_, Ok(regex))) => Some(regex),
         None => None,
     };
-    let mut configs = match request.parameter("resource") {
+    let resource = given("resource");
+    let mut configs = match resource {
         Some(resource) => match pick(&sections, resource) {
             Ok(entries) => entries,
             Err(answer) => return answer,
@@ -53,17 +79,26 @@ fn answer(sections: Vec<Value>, request: &AdminRequest) -> AdminResponse {
         None => sections,
     };
     if let Some(name) = name {
-        match request.parameter("resource") {
+        match resource {
             Some(_) => configs.retain(|entry| has_name(entry, &name)),
             None => configs.iter_mut().for_each(|section| filter(section, &name)),
         }
     }
-    if let Some(mask) = request.parameter("mask") {
+    if let Some(mask) = given("mask") {
         let paths: Vec<Vec<&str>> = mask.split(',').map(|path| path.split('.').collect()).collect();
-        configs.retain(|config| paths.iter().any(|path| config.get(path[0]).is_some()));
-        if configs.is_empty() {
-            let message = format!("FieldMask {mask} could not be successfully applied to any configs.");
-            return AdminResponse::error(400, message);
+        let applies = |config: &Value| paths.iter().any(|path| has_path(config, path));
+        if resource.is_none() {
+            configs.retain(applies);
+            if configs.is_empty() {
+                let message = format!("FieldMask {mask} could not be successfully applied to any configs.");
+                return AdminResponse::error(400, message);
+            }
+        } else if !configs.is_empty() && !configs.iter().any(applies) {
+            // An element without the field stays; one that no element could have is a mistake.
+            if !paths.iter().all(|path| path.len() == 1 && ELEMENT_FIELDS.contains(&path[0])) {
+                let message = format!("FieldMask {mask} could not be successfully used.");
+                return AdminResponse::error(400, message);
+            }
         }
         configs.iter_mut().for_each(|config| keep(config, &paths));
     }
@@ -71,9 +106,23 @@ fn answer(sections: Vec<Value>, request: &AdminRequest) -> AdminResponse {
     AdminResponse::json(&if configs.is_empty() { json!({}) } else { json!({ "configs": configs }) })
 }
 
+/// Whether a path leads to something, in any element where there is a list on the way.
+fn has_path(value: &Value, path: &[&str]) -> bool {
+    let Some((field, rest)) = path.split_first() else { return true };
+    match value {
+        Value::Array(elements) => elements.iter().any(|element| has_path(element, path)),
+        other => other.get(field).is_some_and(|inner| has_path(inner, rest)),
+    }
+}
+
 /// The elements of a repeated field, whichever section has it, each with its `@type`.
 fn pick(sections: &[Value], field: &str) -> Result<Vec<Value>, AdminResponse> {
-    if let Some((_, message)) = REPEATED.iter().find(|(name, _)| *name == field) {
+    // Endpoints have a section only if they are asked for (`include_eds`).
+    let is_there = |message: &str| {
+        let section = message.split_once('.').map_or(message, |(section, _)| section);
+        section != "EndpointsConfigDump" || sections.iter().any(|it| is_section(it, section))
+    };
+    if let Some((_, message)) = REPEATED.iter().find(|(name, message)| *name == field && is_there(message)) {
         let elements = sections.iter().find_map(|section| section.get(field)?.as_array().cloned());
         let mut elements = elements.unwrap_or_default();
         let type_url = json!(format!("type.googleapis.com/envoy.admin.v3.{message}"));
@@ -88,6 +137,10 @@ fn pick(sections: &[Value], field: &str) -> Result<Vec<Value>, AdminResponse> {
     } else {
         AdminResponse::error(404, format!("{field} not found in config dump"))
     })
+}
+
+fn is_section(section: &Value, message: &str) -> bool {
+    section.get("@type").and_then(Value::as_str).is_some_and(|url| url.ends_with(message))
 }
 
 /// Keeps of a section the entries whose name matches; what is no entry has no name and stays.
@@ -170,6 +223,37 @@ mod tests {
         );
         let nothing = "FieldMask nope could not be successfully applied to any configs.";
         assert_eq!(ask(&[("mask", "nope")]), json!(nothing));
+    }
+
+    #[test]
+    fn a_mask_that_leads_nowhere_is_refused_and_one_that_is_not_set_everywhere_keeps_all() {
+        let resource = ("resource", "static_listeners");
+        let nothing = "FieldMask nope could not be successfully used.";
+        assert_eq!(ask(&[resource, ("mask", "nope")]), json!(nothing));
+        let masked = ask(&[resource, ("mask", "listener.address")]);
+        let entries = json!([
+            { "@type": LISTENER, "listener": { "address": 1 } },
+            { "@type": LISTENER, "listener": {} },
+        ]);
+        assert_eq!(masked["configs"], entries);
+        let masked = ask(&[resource, ("mask", "error_state")]);
+        assert_eq!(masked["configs"], json!([{ "@type": LISTENER }, { "@type": LISTENER }]));
+        let nothing = "FieldMask static_listeners.nope could not be successfully applied to any configs.";
+        assert_eq!(ask(&[("mask", "static_listeners.nope")]), json!(nothing));
+    }
+
+    #[test]
+    fn parameters_without_a_value_say_nothing() {
+        let empty = ask(&[("resource", ""), ("mask", ""), ("name_regex", "")]);
+        assert_eq!(empty, ask(&[]));
+        assert_eq!(
+            ask(&[("resource", "static_endpoint_configs")]),
+            json!("static_endpoint_configs not found in config dump")
+        );
+        let said = ask(&[("name_regex", "(")]);
+        assert!(
+            said.as_str().is_some_and(|said| said.starts_with("Error while parsing name_regex from (: "))
+        );
     }
 
     #[test]
