@@ -206,7 +206,9 @@ fn what_is_in_the_manifests_starts_and_serves() {
          {{socket_address: {{address: 127.0.0.1, port_value: {}}}}}}}}}]}}]}}}}\n",
         origin.port()
     );
-    let proxy = Proxy::start(bootstrap + &service);
+    // Who the pod is, its manifest says on the command line.
+    let who = ["--service-node", "pod-1"];
+    let proxy = Start::new(bootstrap + &service).arguments(who).start();
     assert_eq!(ask(&mut proxy.connect("entry"), "hello"), "hello");
     let next = files[1]
         .1
