@@ -3,12 +3,12 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
 use proptest::prelude::*;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::*;
 
@@ -101,13 +101,32 @@ impl Far {
         Ok(written)
     }
 
+    fn note(&mut self, read: io::Result<()>, bytes: &[u8]) {
+        self.received.extend_from_slice(bytes);
+        match read {
+            Ok(()) if bytes.is_empty() => self.has_ended = true,
+            Ok(()) => {}
+            Err(error) => (self.has_ended, self.end) = (true, Some(error.kind())),
+        }
+    }
+
+    /// Waits for something to read, and reads it.
+    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(io) = self.io.as_mut().filter(|_| !self.has_ended) else { return Poll::Pending };
+        let mut memory = [0; 4096];
+        let mut buf = ReadBuf::new(&mut memory);
+        let read = ready!(Pin::new(io).poll_read(cx, &mut buf));
+        self.note(read, buf.filled());
+        Poll::Ready(())
+    }
+
     /// Reads what is there, at most `max` bytes.
     async fn read(&mut self, max: usize) {
-        let Some(io) = &mut self.io else { return };
         let mut memory = vec![0; max];
         // What ends behind several hops comes hop by hop to somebody who waits for it.
         let mut waits = 0;
         while !self.has_ended && !memory.is_empty() {
+            let Some(io) = &mut self.io else { return };
             let mut buf = ReadBuf::new(&mut memory);
             let read = poll_fn(|cx| {
                 Poll::Ready(match Pin::new(&mut *io).poll_read(cx, &mut buf) {
@@ -117,17 +136,31 @@ impl Far {
             })
             .await;
             let n = buf.filled().len();
-            self.received.extend_from_slice(&memory[..n]);
             match read {
                 None if waits == 10 => break,
                 None => waits += 1,
-                Some(Ok(())) if n == 0 => self.has_ended = true,
-                Some(Ok(())) => {}
-                Some(Err(error)) => (self.has_ended, self.end) = (true, Some(error.kind())),
+                Some(read) => self.note(read, &memory[..n]),
             }
             memory.truncate(memory.len() - n);
             // Whoever was woken by this has its turn.
             settle().await;
+        }
+    }
+}
+
+/// Lets time pass. Whoever reads always is woken by what comes meanwhile, as the owner of a socket is.
+async fn wait(time: Duration, ends: &mut [Far; 2], reads_always: bool) {
+    if !reads_always {
+        return sleep(time).await;
+    }
+    let end = Instant::now() + time;
+    loop {
+        let something = poll_fn(|cx| {
+            let polled = ends.each_mut().map(|end| end.poll_take(cx));
+            if polled.iter().any(Poll::is_ready) { Poll::Ready(()) } else { Poll::Pending }
+        });
+        if timeout_at(end, something).await.is_err() {
+            return;
         }
     }
 }
@@ -244,7 +277,7 @@ async fn run_steps(script: &Script, ends: &mut [Far; 2], hops: &[Hop]) -> Vec<Re
                 }
             }
             Step::Close(side) => drop(ends[at(side)].io.take()),
-            Step::Wait(time) => sleep(*time).await,
+            Step::Wait(time) => wait(*time, ends, script.reads_always).await,
             Step::Cut(hop) => {
                 if let Some(hop) = hops.get(*hop) {
                     hop.running.abort();
