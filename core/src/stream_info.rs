@@ -11,6 +11,7 @@ mod uuid;
 use std::{
     borrow::Cow,
     cell::{Cell, Ref, RefCell},
+    num::NonZeroU64,
     rc::Rc,
     sync::Arc,
     thread::LocalKey,
@@ -26,7 +27,7 @@ use crate::{
     response_flags::{ResponseFlag, ResponseFlags},
 };
 
-pub use attempted::Attempted;
+use attempted::Attempted;
 pub use moments::{DurationCell, InstantCell};
 pub use on_demand::OnDemand;
 use on_demand::{Recycled, Shelf};
@@ -79,15 +80,11 @@ pub struct UpstreamInfo {
     /// The peer's end.
     pub remote_address: RefCell<Option<Address>>,
     /// The number of the upstream connection.
-    pub connection_id: Cell<Option<u64>>,
+    pub connection_id: Cell<Option<NonZeroU64>>,
     /// Filter state that this stream shares with the upstream connection.
     pub filter_state: RefCell<FilterState>,
     /// How often connecting was tried.
     pub attempts: Cell<u32>,
-    /// The hosts that were tried, in turn; the last of them is `host`.
-    pub hosts_attempted: RefCell<Attempted<Arc<Host>>>,
-    /// The numbers of the upstream connections that were used, in turn.
-    pub connection_ids_attempted: RefCell<Attempted<u64>>,
     /// When connecting to the host began.
     pub connect_started: InstantCell,
     /// When the upstream connection was there.
@@ -107,6 +104,10 @@ pub struct UpstreamInfo {
 /// What is known of the upstream side of an HTTP request, or of one that failed; few connections need the memory.
 #[derive(Debug, Default)]
 pub struct UpstreamDetails {
+    /// The hosts that were tried, in turn. Empty where the first one was taken and no request needed the list.
+    hosts_attempted: RefCell<Attempted<Arc<Host>>>,
+    /// The numbers of the upstream connections that were used, in turn. Empty as above.
+    connection_ids_attempted: RefCell<Attempted<u64>>,
     /// Why connecting or the transport failed, in Envoy's words (`delayed_connect_error:_Connection_refused`).
     pub transport_failure_reason: RefCell<Option<String>>,
     /// The application protocol spoken upstream (`HTTP/2`), where there is one.
@@ -121,6 +122,49 @@ pub struct UpstreamDetails {
     pub last_byte_received: Cell<Option<Instant>>,
     /// Why this proxy closed the upstream connection, in Envoy's words.
     pub local_close_reason: RefCell<Option<Cow<'static, str>>>,
+}
+
+impl UpstreamInfo {
+    /// Notes the connection that is used now.
+    pub fn note_connection(&self, host: &Arc<Host>, connection_id: u64) {
+        *self.host.borrow_mut() = Some(Arc::clone(host));
+        self.connection_id.set(NonZeroU64::new(connection_id));
+        self.details.connection_ids_attempted.borrow_mut().push(connection_id);
+    }
+
+    /// Notes that a host was tried.
+    pub fn note_attempt(&self, host: Arc<Host>) {
+        self.details.hosts_attempted.borrow_mut().push(host);
+    }
+
+    /// Notes the one connection that a relayed stream has, and its host as tried. If it was the first to be tried, that takes no
+    /// memory.
+    pub fn note_only_connection(&self, host: &Arc<Host>, connection_id: u64) {
+        if self.details.get().is_some() {
+            self.note_attempt(Arc::clone(host));
+            return self.note_connection(host, connection_id);
+        }
+        *self.host.borrow_mut() = Some(Arc::clone(host));
+        self.connection_id.set(NonZeroU64::new(connection_id));
+    }
+
+    /// Lends the hosts that were tried, in turn; the last of them is `host`.
+    pub fn with_hosts_attempted<R>(&self, act: impl FnOnce(&[Arc<Host>]) -> R) -> R {
+        let noted = self.details.get().map(|details| details.hosts_attempted.borrow());
+        match noted.filter(|noted| !noted.is_empty()) {
+            Some(noted) => act(&noted),
+            None => act(self.host.borrow().as_slice()),
+        }
+    }
+
+    /// Lends the numbers of the upstream connections that were used, in turn.
+    pub fn with_connection_ids_attempted<R>(&self, act: impl FnOnce(&[u64]) -> R) -> R {
+        let noted = self.details.get().map(|details| details.connection_ids_attempted.borrow());
+        match noted.filter(|noted| !noted.is_empty()) {
+            Some(noted) => act(&noted),
+            None => act(self.connection_id.get().map(NonZeroU64::get).as_slice()),
+        }
+    }
 }
 
 /// Downstream addresses. `remote` and `local` may be replaced by listener filters; the `direct` ones never are.
@@ -421,7 +465,7 @@ mod tests {
     #[test]
     fn a_connection_that_is_only_relayed_takes_little_memory() {
         // Every connection has one, and one more for each internal hop.
-        assert!(size_of::<StreamInfo>() <= 488, "{} bytes", size_of::<StreamInfo>());
+        assert!(size_of::<StreamInfo>() <= 432, "{} bytes", size_of::<StreamInfo>());
     }
 
     #[test]

@@ -131,7 +131,7 @@ pub(crate) fn pool_failure(failure: PoolFailure, info: &StreamInfo) -> Failed {
     // Where a circuit breaker refused, no host was asked.
     let host = failure.host.filter(|_| reason != ResetReason::Overflow);
     info.upstream.host.borrow_mut().clone_from(&host);
-    info.upstream.hosts_attempted.borrow_mut().extend(host.clone());
+    host.clone().into_iter().for_each(|host| info.upstream.note_attempt(host));
     info.upstream.details.transport_failure_reason.borrow_mut().clone_from(&failure.transport_failure_reason);
     let reset = StreamReset {
         transport_failure_reason: failure.transport_failure_reason,
@@ -148,7 +148,7 @@ pub(crate) fn begin(request: &mut Request, host: &Arc<Host>, log: Option<&Attemp
     }
     let stream = &request.stream;
     let upstream = &stream.info.upstream;
-    upstream.hosts_attempted.borrow_mut().push(Arc::clone(host));
+    upstream.note_attempt(Arc::clone(host));
     let shared = stream.info.filter_state.borrow();
     if !shared.is_empty() {
         *upstream.filter_state.borrow_mut() = shared.shared_with_upstream();
@@ -173,9 +173,11 @@ fn choose_host(request: &Request) -> Option<Arc<Host>> {
     let again = again.filter(|policy| request.attempt > 1 && policy.avoids_previous_hosts);
     with_balancing(request, |context| {
         let mut host = request.cluster.choose_host(context)?;
-        let tried = stream.info.upstream.hosts_attempted.borrow();
+        let was_tried = |host: &Host| {
+            stream.info.upstream.with_hosts_attempted(|tried| tried.iter().any(|other| other.id == host.id))
+        };
         for _ in 0..again.map_or(0, |policy| policy.host_selection_max_attempts) {
-            if !tried.iter().any(|other| other.id == host.id) {
+            if !was_tried(&host) {
                 break;
             }
             host = request.cluster.choose_host(context)?;

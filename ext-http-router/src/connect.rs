@@ -95,11 +95,9 @@ async fn open(request: &mut Request, log: Option<&AttemptLog>) -> Result<Opened,
 /// Leaves in `info` what is to be known of the connection.
 fn note(connection: &UpstreamConnection, info: &StreamInfo) {
     let upstream = &info.upstream;
-    *upstream.host.borrow_mut() = Some(Arc::clone(&connection.host));
     upstream.local_address.borrow_mut().clone_from(&connection.local_address);
     *upstream.remote_address.borrow_mut() = Some(connection.remote_address.clone());
-    upstream.connection_id.set(Some(connection.connection_id));
-    upstream.connection_ids_attempted.borrow_mut().push(connection.connection_id);
+    upstream.note_connection(&connection.host, connection.connection_id);
 }
 
 /// The header that tells the host who the client is. TLVs of the client's own header do not go along, as in Envoy.

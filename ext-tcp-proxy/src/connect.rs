@@ -152,7 +152,7 @@ fn note_pool_failure(failure: &PoolFailure, info: &StreamInfo) -> Result<(), Fai
         PoolFailureReason::PendingOverflow | PoolFailureReason::LocalConnectionFailure => {}
     }
     info.upstream.host.borrow_mut().clone_from(&failure.host);
-    info.upstream.hosts_attempted.borrow_mut().extend(failure.host.clone());
+    failure.host.clone().into_iter().for_each(|host| info.upstream.note_attempt(host));
     info.upstream.details.transport_failure_reason.borrow_mut().clone_from(&failure.transport_failure_reason);
     Ok(())
 }

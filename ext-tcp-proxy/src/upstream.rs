@@ -71,10 +71,7 @@ pub(crate) async fn open_raw(attempt: Attempt<'_>) -> Result<Upstream, OpenFailu
 /// Leaves in `info` what is to be known of a connection.
 fn note(connection: &UpstreamConnection, info: &SharedStreamInfo) {
     let upstream = &info.upstream;
-    *upstream.host.borrow_mut() = Some(Arc::clone(&connection.host));
     upstream.local_address.borrow_mut().clone_from(&connection.local_address);
     *upstream.remote_address.borrow_mut() = Some(connection.remote_address.clone());
-    upstream.connection_id.set(Some(connection.connection_id));
-    upstream.hosts_attempted.borrow_mut().push(Arc::clone(&connection.host));
-    upstream.connection_ids_attempted.borrow_mut().push(connection.connection_id);
+    upstream.note_only_connection(&connection.host, connection.connection_id);
 }

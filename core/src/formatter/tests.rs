@@ -76,8 +76,7 @@ fn stream() -> StreamInfo {
     let mut host = Host::new(1, socket("127.0.0.1:29099"));
     host.metadata = Arc::new(metadata("hm", r#"{"k":"hval","neg":-1}"#));
     let host = Arc::new(host);
-    info.upstream.hosts_attempted.borrow_mut().push(Arc::clone(&host));
-    *info.upstream.host.borrow_mut() = Some(host);
+    info.upstream.note_attempt(Arc::clone(&host));
     let mut cluster = ClusterInfo::new("c", &Store::new(1).scope(""));
     cluster.observability_name = "alt_c".into();
     cluster.metadata = metadata(
@@ -87,8 +86,7 @@ fn stream() -> StreamInfo {
     *info.upstream.cluster.borrow_mut() = Some(Arc::new(cluster));
     *info.upstream.local_address.borrow_mut() = Some(socket("127.0.0.1:41898"));
     *info.upstream.remote_address.borrow_mut() = Some(socket("127.0.0.1:29099"));
-    info.upstream.connection_id.set(Some(1));
-    info.upstream.connection_ids_attempted.borrow_mut().push(1);
+    info.upstream.note_connection(&host, 1);
     info.upstream.attempts.set(1);
     info.upstream.connection_pool_ready.set(Some(Duration::from_micros(400)));
     info.upstream.connect_started.set(Some(info.start + Duration::from_micros(214)));

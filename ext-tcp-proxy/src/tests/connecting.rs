@@ -147,8 +147,8 @@ async fn what_failed_before_stays_in_the_log_when_a_later_attempt_succeeds() {
             drop(client);
             let info = Rc::clone(&served.info);
             assert_eq!(served.end().await, "ok");
-            assert_eq!(info.upstream.hosts_attempted.borrow().len(), 2);
-            assert_eq!(info.upstream.connection_ids_attempted.borrow()[..], [7]);
+            assert_eq!(info.upstream.with_hosts_attempted(<[_]>::len), 2);
+            info.upstream.with_connection_ids_attempted(|ids| assert_eq!(ids, [7]));
         })
         .await;
     assert_eq!(proxy.log(), ["TcpConnectionEnd UF attempts=2 rx=5 tx=5"]);

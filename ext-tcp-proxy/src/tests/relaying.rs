@@ -1,5 +1,7 @@
 //! Bytes on their way, and what is known of a connection meanwhile.
 
+use std::num::NonZeroU64;
+
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     task::LocalSet,
@@ -95,7 +97,7 @@ async fn the_stream_info_knows_the_upstream_connection() {
             assert_eq!(&*upstream.cluster.borrow().as_ref().unwrap().name, "up");
             assert_eq!(*upstream.local_address.borrow(), Some(Address::internal_client()));
             assert_eq!(upstream.remote_address.borrow().as_ref().unwrap().to_string(), "envoy://host/");
-            assert_eq!((upstream.connection_id.get(), upstream.attempts.get()), (Some(7), 1));
+            assert_eq!((upstream.connection_id.get(), upstream.attempts.get()), (NonZeroU64::new(7), 1));
             assert_eq!((upstream.wire_bytes_sent.get(), upstream.wire_bytes_received.get()), (5, 5));
             assert!(upstream.filter_state.borrow().get("shared").is_some());
             assert!(upstream.connection_pool_ready.get().is_some());

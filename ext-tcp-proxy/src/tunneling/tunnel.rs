@@ -102,7 +102,7 @@ impl Tunnel {
         if let Some(hop) = hop {
             hop.ask();
         }
-        info.upstream.hosts_attempted.borrow_mut().push(host);
+        info.upstream.note_attempt(host);
         // The tunnel's protocol is not that of the client's bytes.
         info.upstream.details.protocol.set(None);
         // As in Envoy, these are known once there is a tunnel.

@@ -130,11 +130,9 @@ impl PooledStream {
     pub fn note(&mut self, info: &SharedStreamInfo) {
         let upstream = &info.upstream;
         let connection = self.place.connection();
-        *upstream.host.borrow_mut() = Some(Arc::clone(&connection.host));
         upstream.local_address.borrow_mut().clone_from(&connection.local_address);
         *upstream.remote_address.borrow_mut() = Some(connection.remote_address.clone());
-        upstream.connection_id.set(Some(connection.connection_id));
-        upstream.connection_ids_attempted.borrow_mut().push(connection.connection_id);
+        upstream.note_connection(&connection.host, connection.connection_id);
         upstream.details.protocol.set(Some(connection.protocol.name()));
         self.hold.account_to(info);
     }

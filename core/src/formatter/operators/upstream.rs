@@ -1,6 +1,7 @@
 //! The upstream host, its cluster, and the connection to it.
 
 use std::fmt::{self, Display};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::address::{endpoint_id, mask, port, whole, without_port};
@@ -47,13 +48,14 @@ pub(super) const OPERATORS: &[OperatorEntry] = &[
         remote(cx, |address| endpoint_id(address, out));
     }),
     OperatorEntry::plain("UPSTREAM_CONNECTION_ID", |cx, out| {
-        out.number(cx.info.upstream.connection_id.get().unwrap_or(0));
+        out.number(cx.info.upstream.connection_id.get().map_or(0, NonZeroU64::get));
     }),
     OperatorEntry::plain("UPSTREAM_CONNECTION_IDS_ATTEMPTED", |cx, out| {
-        let ids = cx.info.upstream.connection_ids_attempted.borrow();
-        if !ids.is_empty() {
-            out.display(Joined(&ids, |id: &u64, f: &mut fmt::Formatter<'_>| id.fmt(f)));
-        }
+        cx.info.upstream.with_connection_ids_attempted(|ids| {
+            if !ids.is_empty() {
+                out.display(Joined(ids, |id: &u64, f: &mut fmt::Formatter<'_>| id.fmt(f)));
+            }
+        });
     }),
     OperatorEntry::plain("UPSTREAM_REQUEST_ATTEMPT_COUNT", |cx, out| {
         out.number(cx.info.upstream.attempts.get());
@@ -150,10 +152,11 @@ type PrintItem<T> = fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result;
 
 /// Prints the hosts that were tried, one after the other.
 fn attempted(cx: &FormatContext<'_>, out: &mut Output<'_>, print: PrintItem<Arc<Host>>) {
-    let hosts = cx.info.upstream.hosts_attempted.borrow();
-    if !hosts.is_empty() {
-        out.display(Joined(&hosts, print));
-    }
+    cx.info.upstream.with_hosts_attempted(|hosts| {
+        if !hosts.is_empty() {
+            out.display(Joined(hosts, print));
+        }
+    });
 }
 
 /// A list, separated by commas.
