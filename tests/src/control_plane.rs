@@ -7,7 +7,10 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::{
+        OnceLock,
+        mpsc::{Receiver, channel},
+    },
     thread,
     time::Duration,
 };
@@ -173,6 +176,24 @@ impl Drop for ControlPlane {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether a control plane can be started. Tests that need one pass on a machine without, and say so; where `CONTROL_PLANE_PYTHON`
+/// is set, as in `.ci/run`, they run or fail.
+pub fn is_installed() -> bool {
+    static INSTALLED: OnceLock<bool> = OnceLock::new();
+    *INSTALLED.get_or_init(|| {
+        let has_packages = || {
+            let mut import = Command::new(python());
+            import.args(["-c", "import grpc, envoy.service.discovery.v3.ads_pb2"]).stderr(Stdio::null());
+            import.status().is_ok_and(|status| status.success())
+        };
+        let installed = std::env::var_os("CONTROL_PLANE_PYTHON").is_some() || has_packages();
+        if !installed {
+            eprintln!("no Python with grpcio and xds-protos (see CONTRIBUTING.md): not tested");
+        }
+        installed
+    })
 }
 
 /// `CONTROL_PLANE_PYTHON`, or what `.ci/run` installs.
