@@ -11,7 +11,9 @@ from counting import traffic
 from counting.scenarios import Proxy
 
 # Runs differ by these many requests on one connection, and by these many connections with one request each.
-REQUESTS, CONNECTIONS = 600, 150
+CALLS = 600, 150
+# Start and end of the process vary by some 200,000 instructions, the more so the fewer requests have to bear them.
+INSTRUCTIONS = 3000, 750
 IDLE_SECONDS = 10
 # Whom the proxy connects to.
 ORIGIN = traffic.Origin()
@@ -36,10 +38,10 @@ def _need(tool, probe):
         raise Missing(f'{tool} does not work here: {" ".join(probe)}')
 
 
-def _slopes(measure):
+def _slopes(measure, requests, connections):
     """What one request more and one connection more cost: what differs between runs that differ in nothing else."""
-    base, asked, connected = measure(REQUESTS, CONNECTIONS), measure(2 * REQUESTS, CONNECTIONS), measure(REQUESTS, 2 * CONNECTIONS)
-    return {'per_request': (asked - base) / REQUESTS, 'per_connection': (connected - base) / CONNECTIONS}
+    base, asked, connected = measure(requests, connections), measure(2 * requests, connections), measure(requests, 2 * connections)
+    return {'per_request': (asked - base) / requests, 'per_connection': (connected - base) / connections}
 
 
 class _Calls(dict):
@@ -72,7 +74,7 @@ def syscalls(binary, scenario):
             return _Calls({row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit() and row[0] not in ('total', 'madvise')})
 
     found = {}
-    for unit, calls in _slopes(measure).items():
+    for unit, calls in _slopes(measure, *CALLS).items():
         waits = sum(count for name, count in calls.items() if name.startswith('epoll_') and 'wait' in name)
         found[f'waits.{unit}'] = waits
         found[f'syscalls.{unit}'] = sum(calls.values()) - waits
@@ -93,7 +95,7 @@ def instructions(binary, scenario):
             _run(command, binary, scenario, requests, connections)
             return int(re.search(r'^(?:totals|summary): (\d+)', open(out.name).read(), re.MULTILINE)[1])
 
-    return {f'instructions.{unit}': count for unit, count in _slopes(measure).items()}
+    return {f'instructions.{unit}': count for unit, count in _slopes(measure, *INSTRUCTIONS).items()}
 
 
 class _Memory:
