@@ -21,13 +21,12 @@ use underpass_core::{
 
 use super::{
     ListenerConfig, ListenerManager, Source,
-    change::only_filter_chains_differ,
     snapshot::Placement,
     state::{State, exclusive_addresses, open_sockets},
-    update::{duplicate_address, is_ignored, reuse_port_cannot_change, reuse_port_differs},
+    update::{duplicate_address, is_ignored, is_in_place, reuse_port_cannot_change, reuse_port_differs},
     uuid,
 };
-use crate::listener::{ListenerBase, Tag, build::Builder, socket::ListenSocket};
+use crate::listener::{ListenerBase, Tag, socket::ListenSocket};
 
 /// What reading the file again did to its listeners.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -92,15 +91,7 @@ impl ListenerManager {
     ) -> Result<(), BuildError> {
         // Warnings were found when the file was checked; what would be waited for is not begun.
         let (warnings, init) = (RefCell::default(), Arc::<InitManager>::default());
-        let builder = Builder {
-            server: &self.server,
-            config: config.message,
-            name,
-            node: &config.node,
-            path: &config.path,
-            warnings: &warnings,
-            init: &init,
-        };
+        let builder = self.builder(config, name, &warnings, &init);
         let present = state.get(name).cloned();
         if let Some(present) = present.as_ref().filter(|present| is_in_place(present, config)) {
             builder.chains(&present.listener.base, Some(&present.listener.chains))?;
@@ -251,11 +242,6 @@ impl Nameless {
 
 fn is_changed(state: &State, config: &ListenerConfig<'_>, name: &str) -> bool {
     !is_ignored(state, config, name, state.get(name).map(|present| &**present), &RefCell::default())
-}
-
-fn is_in_place(present: &Placement, config: &ListenerConfig<'_>) -> bool {
-    !config.message.filter_chains.is_empty()
-        && only_filter_chains_differ(&present.listener.origin.node, &config.node)
 }
 
 /// The addresses that others keep: listeners that do not change, and those that come from elsewhere.

@@ -35,20 +35,8 @@ impl ListenerManager {
         // What a listener waits for that is there from the start, the whole process waits for.
         let started = state.phase == Phase::Started;
         let init = if started { Arc::default() } else { Arc::clone(&self.server.init) };
-        let builder = Builder {
-            server: &self.server,
-            config: config.message,
-            name,
-            node: &config.node,
-            path: &config.path,
-            warnings,
-            init: &init,
-        };
-        let in_place = present.as_ref().filter(|present| {
-            state.phase == Phase::Started
-                && !config.message.filter_chains.is_empty()
-                && only_filter_chains_differ(&present.listener.origin.node, &config.node)
-        });
+        let builder = self.builder(config, name, warnings, &init);
+        let in_place = present.as_ref().filter(|present| started && is_in_place(present, config));
         let prepared = match in_place {
             Some(present) => {
                 let old = &present.listener;
@@ -79,6 +67,25 @@ impl ListenerManager {
             _ => self.stats.listener_modified.inc(),
         }
         Ok((change, None))
+    }
+
+    /// What builds a listener.
+    pub(super) fn builder<'a>(
+        &'a self,
+        config: &'a ListenerConfig<'_>,
+        name: &'a str,
+        warnings: &'a RefCell<Vec<BuildError>>,
+        init: &'a Arc<InitManager>,
+    ) -> Builder<'a> {
+        Builder {
+            server: &self.server,
+            config: config.message,
+            name,
+            node: &config.node,
+            path: &config.path,
+            warnings,
+            init,
+        }
     }
 
     /// Lets the version that waits for `init` fetch what it needs, and serve when that is there.
@@ -243,6 +250,12 @@ pub(super) fn is_ignored(
         return true;
     }
     says_nothing_new(origin)
+}
+
+/// Whether a listener that serves can become what is configured without a new one in its place.
+pub(super) fn is_in_place(present: &Placement, config: &ListenerConfig<'_>) -> bool {
+    !config.message.filter_chains.is_empty()
+        && only_filter_chains_differ(&present.listener.origin.node, &config.node)
 }
 
 fn origin(config: &ListenerConfig<'_>) -> Origin {
