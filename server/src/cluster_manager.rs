@@ -6,9 +6,9 @@
 mod admin;
 mod managed;
 mod reload;
+mod update;
 
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -18,24 +18,24 @@ use tokio::runtime::Handle;
 use underpass_core::{
     build_context::BuildError,
     cluster::{self, HealthFlag, HostId},
-    config::{ConfigPath, Node},
     init::{InitManager, InitTarget},
     server::ServerContext,
     worker::Worker,
 };
 
-use self::managed::{Fingerprint, Managed, Work};
+use self::managed::{Managed, Work};
+pub use self::update::ClusterConfig;
 use crate::{
     client_connection::Factories,
     cluster::{
-        build::{Built, Environment, Inheritance},
+        build::Environment,
         directory::{ClusterManagerStats, Directory},
         discovery::FirstAnswer,
         shared::SharedCluster,
         status::ClusterStatus,
         worker_view::WorkerView,
     },
-    config::{bootstrap, cluster::Cluster},
+    config::bootstrap,
 };
 
 /// All clusters of the process.
@@ -95,84 +95,6 @@ impl ClusterManager {
             state: Mutex::default(),
             init: InitManager::default(),
         })
-    }
-
-    /// Adds a cluster, or changes the one of that name. Returns whether anything changed.
-    ///
-    /// `path` is where the configuration stands, `node` the tree it was read from (for `/config_dump`, and to see whether
-    /// anything changed), and `version` the one that came with it, if it does not come from the configuration file. A cluster of
-    /// that file cannot be changed by others, and nothing of the file may have the same name twice.
-    ///
-    /// A new version takes over the hosts that it names again if connections to them are made as before. If it has to find
-    /// its hosts first, the version before serves meanwhile; but endpoints that are asked for in the same place under the same
-    /// name are those that are known, and no control plane need send them again.
-    pub fn add_or_update(
-        self: &Arc<Self>,
-        config: &Cluster,
-        path: &ConfigPath,
-        node: &Arc<Node>,
-        version: Option<&str>,
-        warnings: &RefCell<Vec<BuildError>>,
-    ) -> Result<bool, BuildError> {
-        if version.is_none() && self.has(&config.name) {
-            let message = format!("cluster manager: duplicate cluster '{}'", config.name);
-            return Err(BuildError::at(path.field("name"), message));
-        }
-        self.change(config, path, node, version, warnings)
-    }
-
-    /// Does what [`add_or_update`](Self::add_or_update) says. The file may change what it has said before, and take over what
-    /// came from others.
-    fn change(
-        self: &Arc<Self>,
-        config: &Cluster,
-        path: &ConfigPath,
-        node: &Arc<Node>,
-        version: Option<&str>,
-        warnings: &RefCell<Vec<BuildError>>,
-    ) -> Result<bool, BuildError> {
-        let _updating = self.updating.lock().unwrap_or_else(PoisonError::into_inner);
-        let fingerprint = Fingerprint::new(node);
-        let present = self.lock().newest(&config.name).map(Managed::summary);
-        if let Some(present) = &present {
-            if !present.added_via_api && version.is_some() {
-                return Ok(false);
-            }
-            if present.fingerprint == fingerprint {
-                return Ok(present.added_via_api && version.is_none() && self.adopt(&config.name));
-            }
-            if present.fingerprint.differs_in_hosts_only(&fingerprint) && present.hosts_are_configured {
-                Environment::reassign(config, path, &present.cluster)?;
-                let mut state = self.lock();
-                if let Some(managed) = state.active.get_mut(config.name.as_str()) {
-                    managed.renew(node, fingerprint, version);
-                }
-                self.stats.cluster_modified.inc();
-                return Ok(true);
-            }
-        }
-        let inheritance = Inheritance {
-            previous: present.as_ref().map(|present| &*present.cluster),
-            keeps_hosts: present
-                .as_ref()
-                .is_some_and(|present| present.fingerprint.connects_alike(&fingerprint)),
-        };
-        // As in Envoy, what comes to nothing counts, too.
-        match present {
-            Some(_) => self.stats.cluster_modified.inc(),
-            None => self.stats.cluster_added.inc(),
-        }
-        let known = present.as_ref().filter(|present| {
-            present.cluster.is_settled() && present.fingerprint.finds_hosts_alike(&fingerprint)
-        });
-        let known = known.map(|present| Arc::clone(&present.cluster));
-        let built = self.environment.build(config, path, &inheritance, warnings)?;
-        let known = known.filter(|known| known.is_eds() && built.cluster.is_eds());
-        if let Some(known) = &known {
-            built.cluster.adopt_hosts(known);
-        }
-        self.take_in(built, node, fingerprint, version, known.is_some());
-        Ok(true)
     }
 
     /// Removes a cluster that was added by others than the configuration file. Connections to it live on. Returns whether
@@ -289,32 +211,6 @@ impl ClusterManager {
     #[cfg(test)]
     pub(crate) fn shared(&self, name: &str) -> Option<Arc<SharedCluster>> {
         self.directory.get(name)
-    }
-
-    /// Uses a version at once if its hosts are known, or if nothing runs yet that could be served wrongly.
-    fn take_in(
-        self: &Arc<Self>,
-        built: Built,
-        node: &Arc<Node>,
-        fingerprint: Fingerprint,
-        version: Option<&str>,
-        hosts_are_known: bool,
-    ) {
-        let managed = Managed::new(built, node, fingerprint, version);
-        let work = managed.work();
-        let mut state = self.lock();
-        let runtime = state.runtime.clone().filter(|_| work.is_some());
-        if runtime.is_some() && !hosts_are_known {
-            managed.cluster.stats.discovery.warming_state.set(1);
-            state.warming.insert(Arc::clone(&managed.cluster.info.name), managed);
-            self.count(&state);
-        } else {
-            self.activate(&mut state, managed);
-        }
-        drop(state);
-        if let Some((runtime, work)) = runtime.zip(work) {
-            self.run_discovery(&runtime, work, None);
-        }
     }
 
     fn activate(&self, state: &mut State, managed: Managed) {

@@ -5,24 +5,18 @@
 
 use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
 
-use underpass_core::{
-    build_context::BuildError,
-    config::{ConfigPath, Node},
-};
+use underpass_core::build_context::BuildError;
 
-use super::{ClusterManager, Managed};
-use crate::config::cluster::Cluster;
+use super::{ClusterConfig, ClusterManager, Managed};
 
 impl ClusterManager {
     /// Adds a cluster of the configuration file, or changes the one of that name. Returns whether anything changed.
     pub fn set_static(
         self: &Arc<Self>,
-        config: &Cluster,
-        path: &ConfigPath,
-        node: &Arc<Node>,
+        config: &ClusterConfig<'_>,
         warnings: &RefCell<Vec<BuildError>>,
     ) -> Result<bool, BuildError> {
-        self.change(config, path, node, None, warnings)
+        self.change(config, warnings)
     }
 
     /// Removes a cluster of the configuration file. Connections to it live on.

@@ -10,7 +10,7 @@ use underpass_core::{
     worker::Worker,
 };
 
-use super::ClusterManager;
+use super::{ClusterConfig, ClusterManager};
 use crate::{
     client_connection::Factories,
     cluster::dns::tests::FakeLookup,
@@ -73,8 +73,8 @@ impl TestManager {
     fn put(&self, yaml: &str, added_via_api: bool) -> Result<bool, String> {
         let (cluster, node) = parse(yaml);
         let path = ConfigPath::root().field("clusters").index(0);
-        let version = added_via_api.then_some("1");
-        let result = self.manager.add_or_update(&cluster, &path, &node, version, &self.warnings);
+        let config = ClusterConfig { message: &cluster, node, path, version: added_via_api.then_some("1") };
+        let result = self.manager.add_or_update(&config, &self.warnings);
         result.map_err(|error| error.to_string())
     }
 

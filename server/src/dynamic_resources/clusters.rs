@@ -18,7 +18,7 @@ use underpass_core::{
 
 use super::Failures;
 use crate::{
-    cluster_manager::ClusterManager,
+    cluster_manager::{ClusterConfig, ClusterManager},
     config::{cluster::Cluster, deprecated_http_options::upgrade_cluster},
 };
 
@@ -79,9 +79,14 @@ impl ClusterDiscovery {
         let resource = ConfigResource { node: upgrade_cluster(&resource.node), ..resource.clone() };
         let read = self.server.resources.read::<Cluster>(&resource, CLUSTER, &self.server.extensions);
         let message = read.map_err(|report| report.to_string())?;
-        let (warnings, version) = (RefCell::default(), Some(&*resource.version));
-        let changed =
-            self.clusters.add_or_update(&message, &resource.path, &resource.node, version, &warnings);
+        let warnings = RefCell::default();
+        let config = ClusterConfig {
+            message: &message,
+            node: Arc::clone(&resource.node),
+            path: resource.path.clone(),
+            version: Some(&*resource.version),
+        };
+        let changed = self.clusters.add_or_update(&config, &warnings);
         resource.warn(warnings.take());
         changed.map_err(|error| resource.explain(&error))
     }

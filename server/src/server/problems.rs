@@ -12,7 +12,7 @@ use underpass_core::{
 };
 
 use crate::{
-    cluster_manager::ClusterManager,
+    cluster_manager::{ClusterConfig, ClusterManager},
     config::{Bootstrap, cluster::DiscoveryType},
     listener_manager::{ListenerConfig, ListenerManager, Source},
 };
@@ -72,12 +72,9 @@ impl Problems<'_> {
         server: &Arc<ServerContext>,
     ) -> Option<Arc<ClusterManager>> {
         let manager = self.collect(ClusterManager::new(server, &bootstrap.cluster_manager))?;
-        let path = ConfigPath::root().field("static_resources").field("clusters");
         let warnings = RefCell::default();
-        for (index, cluster) in bootstrap.static_resources.clusters.iter().enumerate() {
-            let path = path.index(index);
-            let node = self.document.find(&path);
-            let added = manager.add_or_update(cluster, &path, &node, None, &warnings);
+        for config in static_clusters(bootstrap, self.document) {
+            let added = manager.add_or_update(&config, &warnings);
             self.collect(added);
         }
         self.warnings(warnings.take());
@@ -129,6 +126,17 @@ impl Problems<'_> {
         self.warnings(warnings.take());
         manager
     }
+}
+
+/// The clusters of a configuration, and where they stand in it.
+pub(super) fn static_clusters<'b>(bootstrap: &'b Bootstrap, document: &Document) -> Vec<ClusterConfig<'b>> {
+    let path = ConfigPath::root().field("static_resources").field("clusters");
+    let clusters = bootstrap.static_resources.clusters.iter().enumerate();
+    let config = |(index, message)| {
+        let path = path.index(index);
+        ClusterConfig { message, node: document.find(&path), path, version: None }
+    };
+    clusters.map(config).collect()
 }
 
 /// The listeners of a configuration, and where they stand in it.

@@ -19,7 +19,7 @@ use std::{
 use tokio::time::Instant;
 use underpass_core::{
     build_context::BuildError,
-    config::{ConfigPath, Document, Report},
+    config::{Document, Report},
     stat_group,
     stats::Scope,
 };
@@ -181,16 +181,14 @@ impl Server {
 
     /// Adds and changes clusters. Returns which.
     fn take_over_clusters(&self, next: &Next, errors: &mut Vec<BuildError>) -> Vec<String> {
-        let path = ConfigPath::root().field("static_resources").field("clusters");
         // They were said when it was checked.
         let warnings = RefCell::default();
         let mut changed = Vec::new();
-        for (index, cluster) in next.bootstrap.static_resources.clusters.iter().enumerate() {
-            let path = path.index(index);
-            let node = next.document.find(&path);
-            self.reloads.leaving.borrow_mut().remove(cluster.name.as_str());
-            match self.clusters.set_static(cluster, &path, &node, &warnings) {
-                Ok(true) => changed.push(cluster.name.clone()),
+        for config in problems::static_clusters(&next.bootstrap, &next.document) {
+            let name = &config.message.name;
+            self.reloads.leaving.borrow_mut().remove(name.as_str());
+            match self.clusters.set_static(&config, &warnings) {
+                Ok(true) => changed.push(name.clone()),
                 Ok(false) => {}
                 Err(error) => errors.push(error),
             }
