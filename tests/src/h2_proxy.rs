@@ -1,25 +1,22 @@
 //! The proxy at the far end of HTTP/2 tunnels: it answers every stream with one status and sends back what comes.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, server::SendResponse};
 use http::{Request, Response};
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::net::TcpListener;
+
+use crate::server_thread::ServerThread;
 
 /// A server; it ends when it is dropped.
 #[derive(Debug)]
 pub struct H2Proxy {
-    address: SocketAddr,
+    thread: ServerThread,
     shared: Arc<Shared>,
-    _stop: oneshot::Sender<()>,
 }
 
 /// What it does with a stream.
@@ -47,29 +44,15 @@ struct Shared {
 impl H2Proxy {
     /// Starts on a port of the kernel's choice.
     pub fn start(behaviour: Behaviour) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port for the proxy");
-        listener.set_nonblocking(true).expect("a TCP socket");
-        let address = listener.local_addr().expect("a bound listener has an address");
         let shared = Arc::new(Shared::default());
-        let (stop, stopped) = oneshot::channel::<()>();
         let serving = Arc::clone(&shared);
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(async {
-                let listener = TcpListener::from_std(listener).expect("a listener");
-                tokio::select! {
-                    () = serve(listener, behaviour, serving) => {}
-                    // Dropping the sender is what tells.
-                    _ = stopped => {}
-                }
-            });
-        });
-        Self { address, shared, _stop: stop }
+        let thread = ServerThread::start(move |listener| serve(listener, behaviour, serving));
+        Self { thread, shared }
     }
 
     /// Its port.
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.thread.address().port()
     }
 
     /// How many connections there were.

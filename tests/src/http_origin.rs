@@ -19,7 +19,6 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    thread,
     time::Duration,
 };
 
@@ -32,7 +31,9 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::net::TcpListener;
+
+use crate::server_thread::ServerThread;
 
 /// A request that came.
 #[derive(Debug, Clone)]
@@ -57,9 +58,8 @@ impl Seen {
 /// A server; it ends when it is dropped.
 #[derive(Debug)]
 pub struct HttpOrigin {
-    address: SocketAddr,
+    thread: ServerThread,
     shared: Arc<Shared>,
-    _stop: oneshot::Sender<()>,
 }
 
 #[derive(Debug, Default)]
@@ -73,34 +73,20 @@ struct Shared {
 impl HttpOrigin {
     /// Starts on a port of the kernel's choice.
     pub fn start() -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port for the origin");
-        listener.set_nonblocking(true).expect("a TCP socket");
-        let address = listener.local_addr().expect("a bound listener has an address");
         let shared = Arc::new(Shared::default());
-        let (stop, stopped) = oneshot::channel::<()>();
         let serving = Arc::clone(&shared);
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(async {
-                let listener = TcpListener::from_std(listener).expect("a listener");
-                tokio::select! {
-                    () = serve(listener, serving) => {}
-                    // Dropping the sender is what tells.
-                    _ = stopped => {}
-                }
-            });
-        });
-        Self { address, shared, _stop: stop }
+        let thread = ServerThread::start(move |listener| serve(listener, serving));
+        Self { thread, shared }
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.thread.address()
     }
 
     /// Its port.
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.thread.address().port()
     }
 
     /// The requests that came so far.

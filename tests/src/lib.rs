@@ -29,6 +29,7 @@ pub mod mistake;
 pub mod origin;
 pub mod payload;
 pub mod proxy;
+mod server_thread;
 pub mod tls;
 pub mod tunnel;
 
