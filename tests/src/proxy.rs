@@ -12,7 +12,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{Admin, PATIENCE, binary, client, config::Config, eventually, eventually_some};
+use crate::{Admin, Chain, Origin, PATIENCE, binary, client, config::Config, eventually, eventually_some};
 
 /// A running proxy. It ends, by force if need be, when it is dropped.
 #[derive(Debug)]
@@ -333,6 +333,16 @@ impl Drop for Proxy {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A chain after one connection of five bytes each way.
+#[track_caller]
+pub fn after_one_connection(config: impl FnOnce(Chain) -> Chain) -> Proxy {
+    let origin = Origin::echo();
+    let proxy = Proxy::start(config(Chain::to(&origin)));
+    assert_eq!(client::ask(&mut proxy.connect("outer"), "hello"), "hello");
+    proxy.admin().wait_idle();
+    proxy
 }
 
 /// Asserts that a connection is refused at an address, within [`PATIENCE`].

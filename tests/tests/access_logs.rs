@@ -5,17 +5,8 @@ use underpass_tests::{
     Chain, Origin, Proxy, With,
     client::ask,
     config::{extension, file_log, log_to},
+    proxy::after_one_connection,
 };
-
-/// A chain after one connection of five bytes each way.
-#[track_caller]
-fn after_one_connection(config: impl FnOnce(Chain) -> Chain) -> Proxy {
-    let origin = Origin::echo();
-    let proxy = Proxy::start(config(Chain::to(&origin)));
-    assert_eq!(ask(&mut proxy.connect("outer"), "hello"), "hello");
-    proxy.admin().wait_idle();
-    proxy
-}
 
 /// The one line that the outer proxy logs.
 #[track_caller]

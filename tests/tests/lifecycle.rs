@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::TcpStream,
     os::{
         linux::net::SocketAddrExt as _,
         unix::net::{SocketAddr, UnixDatagram},
@@ -51,15 +52,22 @@ fn drains_on_term(origin: &Origin, drain_seconds: &str) -> Proxy {
     Start::new(chain).arguments(["--drain-time-s", drain_seconds, "--parent-shutdown-time-s", "60"]).start()
 }
 
-#[test]
-fn term_drains_if_that_is_asked_for() {
-    let origin = Origin::echo();
-    let mut proxy = drains_on_term(&origin, "30");
+/// The same after TERM, with a client.
+#[track_caller]
+fn draining(origin: &Origin) -> (Proxy, TcpStream) {
+    let proxy = drains_on_term(origin, "30");
     let address = proxy.listener("outer");
     let mut client = proxy.connect("outer");
     assert_eq!(ask(&mut client, "open"), "open");
     proxy.signal("TERM");
     wait_refused(address);
+    (proxy, client)
+}
+
+#[test]
+fn term_drains_if_that_is_asked_for() {
+    let origin = Origin::echo();
+    let (mut proxy, mut client) = draining(&origin);
     assert_eq!(ask(&mut client, "still served"), "still served");
     drop(client);
     // The last connection is gone, and with it the reason to wait.
@@ -69,12 +77,7 @@ fn term_drains_if_that_is_asked_for() {
 #[test]
 fn second_term_ends_a_drain_at_once() {
     let origin = Origin::echo();
-    let mut proxy = drains_on_term(&origin, "30");
-    let address = proxy.listener("outer");
-    let mut client = proxy.connect("outer");
-    assert_eq!(ask(&mut client, "open"), "open");
-    proxy.signal("TERM");
-    wait_refused(address);
+    let (mut proxy, mut client) = draining(&origin);
     let (status, after) = proxy.stop();
     assert_eq!(status.code(), Some(0));
     assert!(after < AT_ONCE, "{after:?}");

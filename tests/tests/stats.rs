@@ -10,16 +10,8 @@ use underpass_tests::{
     client::ask,
     config::{bootstrap, listener, tcp_proxy},
     eventually,
+    proxy::after_one_connection,
 };
-
-/// A chain after one connection of five bytes each way.
-fn after_one_connection(config: impl FnOnce(Chain) -> Chain) -> Proxy {
-    let origin = Origin::echo();
-    let proxy = Proxy::start(config(Chain::to(&origin)));
-    assert_eq!(ask(&mut proxy.connect("outer"), "hello"), "hello");
-    proxy.admin().wait_idle();
-    proxy
-}
 
 #[test]
 fn text_is_sorted_and_histograms_come_last() {
