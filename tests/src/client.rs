@@ -45,6 +45,14 @@ pub fn read(stream: &mut TcpStream, count: usize) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// Connects, says hello and reads that many bytes: what an echo sends back, or what an origin says first.
+#[track_caller]
+pub fn first_words(address: SocketAddr, count: usize) -> String {
+    let mut stream = connect(address);
+    stream.write_all(b"hello").expect("the connection is open");
+    read(&mut stream, count)
+}
+
 /// Reads to the end of the connection.
 pub fn read_all(stream: &mut TcpStream) -> (String, End) {
     let mut bytes = Vec::new();

@@ -148,6 +148,16 @@ pub fn tcp_proxy(prefix: &str, cluster: &str) -> Value {
     extension("filters.network.tcp_proxy.v3.TcpProxy", json!({ "stat_prefix": prefix, "cluster": cluster }))
 }
 
+/// A listener in front of the cluster `up`.
+pub fn to_up(name: &str) -> Value {
+    listener(name, [tcp_proxy(name, "up")])
+}
+
+/// A configuration with these listeners and the cluster `up`.
+pub fn in_front_of(origin: &Origin, listeners: impl IntoIterator<Item = Value>) -> Value {
+    bootstrap(listeners, [cluster("up", [port(origin.port())])])
+}
+
 /// What a TCP proxy has as `access_log`: a file in the proxy's directory, a line of operators.
 pub fn log_to(file: &str, line: &str) -> Value {
     json!({ "access_log": [file_log(file, line)] })

@@ -20,19 +20,11 @@ use serde_json::{Value, json};
 use crate::{
     PATIENCE, Proxy,
     config::{With as _, extension},
+    resources::routes_saying,
 };
 
 /// How long a proxy that has nothing more to say is listened to.
 const QUIET: Duration = Duration::from_millis(1500);
-
-/// The message names of what is served.
-pub const LISTENER: &str = "envoy.config.listener.v3.Listener";
-/// Clusters.
-pub const CLUSTER: &str = "envoy.config.cluster.v3.Cluster";
-/// Endpoints of a cluster.
-pub const ENDPOINTS: &str = "envoy.config.endpoint.v3.ClusterLoadAssignment";
-/// Route configurations.
-pub const ROUTES: &str = "envoy.config.route.v3.RouteConfiguration";
 
 /// A running control plane. It ends when it is dropped.
 #[derive(Debug)]
@@ -255,38 +247,6 @@ pub fn steered(plane: &ControlPlane, resources: Value) -> Value {
 /// Everything over ADS.
 pub fn all_aggregated(api_type: &str) -> Value {
     json!({ "ads_config": api(api_type), "lds_config": aggregated(), "cds_config": aggregated() })
-}
-
-/// A cluster whose endpoints come from a source.
-pub fn eds_cluster(name: &str, source: &Value) -> Value {
-    json!({ "name": name, "type": "EDS", "connect_timeout": "1s", "eds_cluster_config": { "eds_config": source } })
-}
-
-/// The endpoints of a cluster.
-pub fn endpoints(cluster: &str, endpoint: &Value) -> Value {
-    json!({ "cluster_name": cluster, "endpoints": [{ "lb_endpoints": [endpoint] }] })
-}
-
-/// A connection manager whose routes come from a source.
-pub fn hcm_with_routes_from(route_config: &str, source: &Value) -> Value {
-    let rds = json!({ "config_source": source, "route_config_name": route_config });
-    extension(
-        "filters.network.http_connection_manager.v3.HttpConnectionManager",
-        json!({ "stat_prefix": "http", "rds": rds, "http_filters": [crate::http_config::router()] }),
-    )
-}
-
-/// Routes that send everything to a cluster.
-pub fn routes_to(name: &str, cluster: &str) -> Value {
-    json!({ "name": name, "virtual_hosts": [{ "name": "all", "domains": ["*"],
-        "routes": [crate::http_config::route("/", cluster)] }] })
-}
-
-/// Routes that answer themselves.
-pub fn routes_saying(name: &str, text: &str) -> Value {
-    let route = json!({ "match": { "prefix": "/" },
-        "direct_response": { "status": 200, "body": { "inline_string": text } } });
-    json!({ "name": name, "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": [route] }] })
 }
 
 /// The internal listener `inner`, which answers HTTP requests with a text.

@@ -29,9 +29,11 @@ pub mod mistake;
 pub mod origin;
 pub mod payload;
 pub mod proxy;
+pub mod resources;
 mod server_thread;
 pub mod tls;
 pub mod tunnel;
+pub mod watched_files;
 
 use std::time::{Duration, Instant};
 
@@ -41,6 +43,7 @@ pub use crate::{
     http_origin::HttpOrigin,
     origin::Origin,
     proxy::{Proxy, Start},
+    watched_files::WatchedFiles,
 };
 
 /// How long anything may take that is expected to happen. Generous, since machines that run tests are often busy.

@@ -10,10 +10,11 @@ use underpass_tests::{
     HttpOrigin, Origin, Proxy, Start, With, client,
     config::{bootstrap, cluster, internal, internal_listener, listener, port, tcp_proxy},
     constant_load::{Load, Phase, Requests, echo},
-    control_plane::{CLUSTER, ControlPlane, ENDPOINTS, LISTENER, ROUTES, ads, is_installed},
+    control_plane::{ControlPlane, ads, is_installed},
     eventually,
     http_config::{accepts_connect, connect_route, hcm, protocol_options, route, speaks_http2, tunneling},
     payload,
+    resources::{CLUSTER, ENDPOINTS, LISTENER, ROUTES},
 };
 
 const UPDATES: usize = 1000;

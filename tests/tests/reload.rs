@@ -1,41 +1,23 @@
 //! HUP: the configuration file is read again while traffic flows.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall say so and end")]
-
 use std::{
-    fs,
     io::Write as _,
     net::{SocketAddr, TcpListener},
 };
 
 use serde_json::{Value, json};
 use underpass_tests::{
-    Origin, Proxy, Start, With,
-    client::{ask, connect, read},
-    config::{address, bootstrap, cluster, hops, listener, listener_at, pipe, port, tcp_proxy},
+    Origin, Proxy, Start, WatchedFiles, With,
+    client::{ask, connect, first_words},
+    config::{
+        address, bootstrap, cluster, hops, in_front_of, listener, listener_at, pipe, port, tcp_proxy, to_up,
+    },
+    control_plane::{control_plane_cluster, own_stream},
     eventually,
     http_config::hcm,
     proxy::wait_refused,
+    resources::{CLUSTER, LISTENER, eds_cluster},
 };
-
-const LISTENER: &str = "envoy.config.listener.v3.Listener";
-const CLUSTER: &str = "envoy.config.cluster.v3.Cluster";
-
-/// A listener in front of the cluster `up`.
-fn to_up(name: &str) -> Value {
-    listener(name, [tcp_proxy(name, "up")])
-}
-
-/// A configuration with these listeners and the cluster `up`.
-fn in_front_of(origin: &Origin, listeners: impl IntoIterator<Item = Value>) -> Value {
-    bootstrap(listeners, [cluster("up", [port(origin.port())])])
-}
-
-fn first_words(at: SocketAddr, count: usize) -> String {
-    let mut client = connect(at);
-    client.write_all(b"hello").unwrap();
-    read(&mut client, count)
-}
 
 /// An entry of `/config_dump` about a static listener.
 fn dumped(proxy: &Proxy, listener: &str) -> Value {
@@ -176,19 +158,9 @@ fn several_signals_in_a_row_end_with_the_last_file() {
     assert_eq!(proxy.admin().stat("server.config_reload_failure"), 0);
 }
 
-/// A source that never answers: its control plane, the cluster `plane`, accepts connections and is silent.
+/// A source that never answers: its control plane accepts connections and is silent.
 fn silent_source() -> Value {
-    json!({ "resource_api_version": "V3", "initial_fetch_timeout": "0s",
-        "api_config_source": { "api_type": "GRPC", "transport_api_version": "V3",
-            "grpc_services": [{ "envoy_grpc": { "cluster_name": "plane" } }] } })
-}
-
-/// The cluster of that control plane.
-fn silent_plane(plane: &Origin) -> Value {
-    cluster("plane", [port(plane.port())]).with(json!({ "typed_extension_protocol_options": {
-        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-            "explicit_http_config": { "http2_protocol_options": {} } } } }))
+    own_stream("GRPC").with(json!({ "initial_fetch_timeout": "0s" }))
 }
 
 /// Without it nobody is subscribed to.
@@ -198,14 +170,14 @@ fn node() -> Value {
 
 /// A cluster whose endpoints never come.
 fn warms_for_ever(name: &str) -> Value {
-    json!({ "name": name, "type": "EDS", "eds_cluster_config": { "eds_config": silent_source() } })
+    eds_cluster(name, &silent_source())
 }
 
 #[test]
 fn a_file_whose_clusters_have_no_hosts_yet_waits_and_the_next_one_takes_its_place() {
     let (echo, plane) = (Origin::echo(), Origin::stalled());
     let with = |listeners: Vec<Value>, more: Vec<Value>| {
-        let fixed = [cluster("up", [port(echo.port())]), silent_plane(&plane)];
+        let fixed = [cluster("up", [port(echo.port())]), control_plane_cluster(plane.port())];
         bootstrap(listeners, fixed.into_iter().chain(more)).with(node())
     };
     let pipe_listener = |name: &str| listener_at(name, pipe("DIR/socket"), [tcp_proxy(name, "up")]);
@@ -233,7 +205,7 @@ fn a_file_whose_clusters_have_no_hosts_yet_waits_and_the_next_one_takes_its_plac
 fn a_listener_that_waits_for_its_routes_leaves_the_one_before_in_its_place() {
     let (echo, plane) = (Origin::echo(), Origin::stalled());
     let with = |listeners: Vec<Value>| {
-        let clusters = [cluster("up", [port(echo.port())]), silent_plane(&plane)];
+        let clusters = [cluster("up", [port(echo.port())]), control_plane_cluster(plane.port())];
         bootstrap(listeners, clusters).with(node())
     };
     let mut waits = hcm("h", []);
@@ -264,8 +236,8 @@ fn a_signal_during_the_start_is_not_lost() {
     slow["eds_cluster_config"]["eds_config"]["initial_fetch_timeout"] = json!("3s");
     let with = |name: &str| {
         let clusters =
-            [cluster("up", [port(echo.port())]), cluster("plane", [port(plane.port())]), slow.clone()];
-        bootstrap([to_up(name)], clusters).with(json!({ "node": { "id": "id", "cluster": "c" } }))
+            [cluster("up", [port(echo.port())]), control_plane_cluster(plane.port()), slow.clone()];
+        bootstrap([to_up(name)], clusters).with(node())
     };
     let signal_when_listening = |proxy: &Proxy| {
         assert_eq!(proxy.admin().stat("server.config_reload_success"), 0);
@@ -280,20 +252,15 @@ fn a_signal_during_the_start_is_not_lost() {
 #[test]
 fn the_file_wins_over_what_others_have_added_under_the_same_name() {
     let (echo, other) = (Origin::echo(), Origin::speak_first("other"));
-    let files = tempfile::tempdir().unwrap();
-    let publish = |file: &str, kind: &str, resources: &[Value]| {
-        let resources: Vec<_> = resources
-            .iter()
-            .map(|it| it.clone().with(json!({ "@type": format!("type.googleapis.com/{kind}") })))
-            .collect();
-        fs::write(files.path().join("new"), json!({ "resources": resources }).to_string()).unwrap();
-        fs::rename(files.path().join("new"), files.path().join(file)).unwrap();
-    };
-    let source = |file: &str| json!({ "path_config_source": { "path": files.path().join(file) } });
-    let dynamic = json!({ "node": { "id": "id", "cluster": "cluster" },
-        "dynamic_resources": { "lds_config": source("lds.yaml"), "cds_config": source("cds.yaml") } });
-    publish("cds.yaml", CLUSTER, &[cluster("shared", [port(other.port())])]);
-    publish("lds.yaml", LISTENER, &[listener("shared", [tcp_proxy("shared", "shared")]), to_up("theirs")]);
+    let files = WatchedFiles::new();
+    let dynamic = node().with(json!({ "dynamic_resources": {
+        "lds_config": files.source("lds.yaml"), "cds_config": files.source("cds.yaml") } }));
+    files.publish("cds.yaml", CLUSTER, &[cluster("shared", [port(other.port())])]);
+    files.publish(
+        "lds.yaml",
+        LISTENER,
+        &[listener("shared", [tcp_proxy("shared", "shared")]), to_up("theirs")],
+    );
     let up = || cluster("up", [port(echo.port())]);
     let proxy =
         Start::new(bootstrap([], [up()]).with(dynamic.clone())).arguments(["--drain-time-s", "1"]).start();
@@ -306,8 +273,12 @@ fn the_file_wins_over_what_others_have_added_under_the_same_name() {
     assert_eq!(proxy.listener("shared"), at, "the listener says the same as before, so it stays");
     assert_eq!(first_words(at, 5), "hello");
     assert_eq!(dumped(&proxy, "shared")["listener"]["name"], "shared");
-    publish("lds.yaml", LISTENER, &[listener("shared", [tcp_proxy("shared", "nowhere")]), to_up("theirs")]);
-    publish("cds.yaml", CLUSTER, &[cluster("shared", [port(1)])]);
+    files.publish(
+        "lds.yaml",
+        LISTENER,
+        &[listener("shared", [tcp_proxy("shared", "nowhere")]), to_up("theirs")],
+    );
+    files.publish("cds.yaml", CLUSTER, &[cluster("shared", [port(1)])]);
     proxy.admin().wait_stat("listener_manager.lds.update_success", 2);
     proxy.admin().wait_stat("cluster_manager.cds.update_success", 2);
     assert_eq!(first_words(at, 5), "hello", "as at a start: what the file has is not changed by others");
@@ -317,7 +288,7 @@ fn the_file_wins_over_what_others_have_added_under_the_same_name() {
     proxy.reload(bootstrap([], [up()]).with(dynamic));
     wait_refused(at);
     assert_eq!(ask(&mut theirs, "theirs"), "theirs", "what others have added stays");
-    publish("lds.yaml", LISTENER, &[to_up("shared"), to_up("theirs")]);
+    files.publish("lds.yaml", LISTENER, &[to_up("shared"), to_up("theirs")]);
     eventually("it is there again", || !proxy.addresses("shared").is_empty());
 }
 

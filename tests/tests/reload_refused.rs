@@ -1,42 +1,18 @@
 //! HUP with a configuration that cannot be taken over: it is refused whole, with every reason.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall say so and end")]
+use std::{collections::BTreeSet, fs, net::TcpListener};
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    io::Write as _,
-    net::{SocketAddr, TcpListener},
-};
-
-use serde_json::{Value, json};
+use serde_json::json;
 use underpass_tests::{
-    Origin, Proxy, Start, With,
-    client::{ask, connect, read},
-    config::{address, bootstrap, cluster, listener, listener_at, port, tcp_proxy},
+    Origin, Proxy, Start, WatchedFiles, With,
+    client::{ask, first_words},
+    config::{address, in_front_of, listener_at, tcp_proxy, to_up},
     eventually,
     mistake::GOOD,
     origin::dead_port,
     proxy::wait_refused,
+    resources::LISTENER,
 };
-
-const LISTENER: &str = "envoy.config.listener.v3.Listener";
-
-/// A listener in front of the cluster `up`.
-fn to_up(name: &str) -> Value {
-    listener(name, [tcp_proxy(name, "up")])
-}
-
-/// A configuration with these listeners and the cluster `up`.
-fn in_front_of(origin: &Origin, listeners: impl IntoIterator<Item = Value>) -> Value {
-    bootstrap(listeners, [cluster("up", [port(origin.port())])])
-}
-
-fn first_words(at: SocketAddr, count: usize) -> String {
-    let mut client = connect(at);
-    client.write_all(b"hello").unwrap();
-    read(&mut client, count)
-}
 
 /// The errors of a text, without their lines.
 fn errors(said: &str) -> BTreeSet<String> {
@@ -128,14 +104,11 @@ fn an_address_that_is_not_to_be_had_refuses_the_whole_file() {
 
 #[test]
 fn an_address_that_a_watched_file_has_given_away_refuses_the_file() {
-    let (echo, files) = (Origin::echo(), tempfile::tempdir().unwrap());
+    let (echo, files) = (Origin::echo(), WatchedFiles::new());
     let at = |name: &str, port: u16| listener_at(name, address("127.0.0.1", port), [tcp_proxy(name, "up")]);
     let taken = dead_port();
-    let theirs = at("theirs", taken).with(json!({ "@type": format!("type.googleapis.com/{LISTENER}") }));
-    let path = files.path().join("lds.yaml");
-    fs::write(&path, json!({ "resources": [theirs] }).to_string()).unwrap();
-    let dynamic =
-        json!({ "dynamic_resources": { "lds_config": { "path_config_source": { "path": path } } } });
+    files.publish("lds.yaml", LISTENER, &[at("theirs", taken)]);
+    let dynamic = json!({ "dynamic_resources": { "lds_config": files.source("lds.yaml") } });
     let proxy = Proxy::start(in_front_of(&echo, []).with(dynamic.clone()));
     let said = proxy.reload_in_vain(in_front_of(&echo, [at("mine", taken)]).with(dynamic));
     assert!(
