@@ -17,6 +17,7 @@ mod frames;
 pub mod grpc_timeout;
 pub mod h2_stream_io;
 pub mod head;
+mod header_lines;
 pub mod header_mutation;
 pub mod inline_headers;
 pub mod local_reply;

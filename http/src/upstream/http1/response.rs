@@ -3,13 +3,14 @@
 //! An answer that contradicts itself about its length is an error, since a wrong choice is what smuggled answers are made
 //! of (RFC 9112, 6.3 and 11.1).
 
-use std::{mem::MaybeUninit, ops::Range};
-
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, header};
 
 use super::RequestFacts;
-use crate::protocol_options::ClusterProtocolOptions;
+use crate::{
+    header_lines::{Line, lines_of, with_space},
+    protocol_options::ClusterProtocolOptions,
+};
 
 /// The head of an answer.
 pub(super) struct ResponseHead {
@@ -32,20 +33,10 @@ pub(super) enum Length {
     UntilClose,
 }
 
-/// How many headers are read without asking for memory.
-const USUAL_HEADERS: usize = 100;
-
 /// Reads heads off a buffer.
 #[derive(Debug, Default)]
 pub(super) struct HeadReader {
     lines: Vec<Line>,
-}
-
-/// Where a header stands in its head.
-#[derive(Debug)]
-struct Line {
-    name: Range<usize>,
-    value: Range<usize>,
 }
 
 /// What a status line says.
@@ -87,36 +78,20 @@ fn may_be_complete(buffer: &[u8]) -> bool {
 
 /// Finds the parts of a head.
 fn scan(bytes: &[u8], max_headers: usize, lines: &mut Vec<Line>) -> Result<Option<StatusLine>, ()> {
-    let mut few = [const { MaybeUninit::uninit() }; USUAL_HEADERS];
-    let mut many = Vec::new();
-    let space = if max_headers <= USUAL_HEADERS {
-        &mut few[..max_headers]
-    } else {
-        many.resize_with(max_headers, MaybeUninit::uninit);
-        &mut many[..]
-    };
-    let mut parsed = httparse::Response::new(&mut []);
-    let parser = httparse::ParserConfig::default();
-    let size = match parser.parse_response_with_uninit_headers(&mut parsed, bytes, space) {
-        Ok(httparse::Status::Complete(size)) => size,
-        Ok(httparse::Status::Partial) => return Ok(None),
-        Err(_) => return Err(()),
-    };
-    let (Some(code), Some(minor)) = (parsed.code, parsed.version) else { return Err(()) };
-    let start = bytes.as_ptr().addr();
-    let place = |part: &[u8]| {
-        let from = part.as_ptr().addr() - start;
-        from..from + part.len()
-    };
-    lines.extend(
-        parsed
-            .headers
-            .iter()
-            .map(|line| Line { name: place(line.name.as_bytes()), value: place(line.value) }),
-    );
-    let status = StatusCode::from_u16(code).map_err(drop)?;
-    let version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
-    Ok(Some(StatusLine { size, status, version }))
+    with_space(max_headers, |space| {
+        let mut parsed = httparse::Response::new(&mut []);
+        let parser = httparse::ParserConfig::default();
+        let size = match parser.parse_response_with_uninit_headers(&mut parsed, bytes, space) {
+            Ok(httparse::Status::Complete(size)) => size,
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(_) => return Err(()),
+        };
+        let (Some(code), Some(minor)) = (parsed.code, parsed.version) else { return Err(()) };
+        lines.extend(lines_of(bytes, parsed.headers));
+        let status = StatusCode::from_u16(code).map_err(drop)?;
+        let version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
+        Ok(Some(StatusLine { size, status, version }))
+    })
 }
 
 fn assemble(

@@ -1,8 +1,9 @@
+use http::header;
 use proptest::prelude::*;
 use underpass_core::stats::Store;
 
 use super::*;
-use crate::downstream::CodecStats;
+use crate::{downstream::CodecStats, protocol_options::HeadersWithUnderscoresAction};
 
 fn options() -> ServerOptions {
     ServerOptions::new(CodecStats::new(&Store::new(1).scope("")))
