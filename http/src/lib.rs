@@ -24,6 +24,7 @@ pub mod local_reply;
 pub mod message_headers;
 pub mod path_normalization;
 pub mod protocol_options;
+mod read_size;
 pub mod request_id;
 pub mod reset;
 pub mod response_stats;

@@ -7,6 +7,7 @@ mod answer;
 pub(crate) mod body;
 pub(crate) mod encode;
 pub(crate) mod head;
+mod incoming;
 
 use std::{
     future::poll_fn,
@@ -22,15 +23,17 @@ use tokio::io::AsyncReadExt;
 use underpass_core::io::{AbortWatch, BoxIo, Prefixed};
 
 use self::{
-    body::{BodySender, Decoded, Decoder},
+    body::BodySender,
     encode::{RequestFacts, WriteBuffer},
-    head::{Framing, HeadReader, ParsedHead},
+    head::{HeadReader, ParsedHead},
+    incoming::Incoming,
 };
 use super::{DownstreamReset, Exchange, Refusal, RequestHandler, ServerOptions};
-use crate::{Body, tunnel::Tunnel};
+use crate::{
+    read_size::{READ_SIZES, next_read_size},
+    tunnel::Tunnel,
+};
 
-/// How much is read at once, at first and at most: Envoy reads as much where the buffer limit allows it.
-pub(crate) const READ_SIZES: (usize, usize) = (8 * 1024, 256 * 1024);
 /// How much of the next requests is read while one is served.
 const READ_AHEAD: usize = 64 * 1024;
 
@@ -93,15 +96,6 @@ enum Broken {
     Framing,
     /// Its time is up; with what to answer.
     Expired(Option<Box<crate::Response>>),
-}
-
-/// What of a request is still to come.
-struct Incoming {
-    decoder: Decoder,
-    sender: Option<BodySender>,
-    /// A CONNECT or an upgrade, behind which the bytes of a tunnel come.
-    is_tunnel: bool,
-    complete: bool,
 }
 
 impl<H: RequestHandler> Connection<'_, H> {
@@ -246,32 +240,6 @@ impl<H: RequestHandler> Connection<'_, H> {
         }
     }
 
-    /// The body of a request whose head was just taken off the buffer.
-    fn take_body(
-        &mut self,
-        exchange: &Rc<H::Exchange>,
-        framing: Framing,
-        is_tunnel: bool,
-    ) -> (Incoming, Body) {
-        let decoder = Decoder::new(framing);
-        let mut incoming = Incoming { decoder, sender: None, is_tunnel, complete: false };
-        if framing == Framing::None {
-            // What follows a CONNECT or an upgrade belongs to it, so it is never complete before its answer.
-            incoming.complete = !is_tunnel;
-            return (incoming, Body::empty());
-        }
-        let (sender, receiver) = body::channel(incoming.decoder.remaining(), Rc::downgrade(exchange));
-        if let Framing::Length(length) = framing
-            && length <= self.read.len() as u64
-        {
-            let length = usize::try_from(length).unwrap_or(self.read.len());
-            sender.send_all(self.read.split_to(length).freeze());
-            incoming.decoder = Decoder::new(Framing::None);
-        }
-        incoming.sender = Some(sender);
-        (incoming, Body::boxed(receiver))
-    }
-
     /// Hands the connection to a tunnel, with what the client has sent already.
     async fn tunnel(self, exchange: &Rc<H::Exchange>, tunnel: Tunnel) {
         let Self { io, read, .. } = self;
@@ -286,64 +254,6 @@ impl<H: RequestHandler> Connection<'_, H> {
         } else {
             exchange.response_complete();
         }
-    }
-
-    /// Ready once the client has aborted, although nothing is read.
-    fn poll_aborted(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
-        if !self.options.notices_aborts {
-            return Poll::Pending;
-        }
-        self.unread.poll(&mut self.io, cx).map(|()| Broken::Gone)
-    }
-
-    /// Reads what comes while a request is served: its body, and then the client's end.
-    fn poll_incoming(
-        &mut self,
-        cx: &mut Context<'_>,
-        incoming: &mut Incoming,
-        exchange: &H::Exchange,
-    ) -> Poll<Broken> {
-        loop {
-            if let Some(sender) = &incoming.sender {
-                loop {
-                    if incoming.complete {
-                        break;
-                    }
-                    if sender.poll_room(cx, self.options.buffer_limit).is_pending() {
-                        return self.poll_aborted(cx);
-                    }
-                    match incoming.decoder.decode(&mut self.read) {
-                        Err(_) => return Poll::Ready(Broken::Framing),
-                        Ok(Decoded::Nothing) => break,
-                        Ok(Decoded::Data(data)) => {
-                            exchange.data_received(data.len());
-                            sender.send(data);
-                        }
-                        Ok(Decoded::End(trailers)) => {
-                            incoming.complete = true;
-                            exchange.request_complete();
-                            sender.end(trailers.filter(|_| self.options.http1.enable_trailers));
-                        }
-                    }
-                }
-            }
-            if self.ended && self.keeps_end(incoming) {
-                return Poll::Pending;
-            }
-            if self.read.len() >= READ_AHEAD {
-                return self.poll_aborted(cx);
-            }
-            match ready!(self.poll_read(cx)) {
-                Ok(n) if n > 0 => {}
-                Ok(_) if self.keeps_end(incoming) => {}
-                _ => return Poll::Ready(Broken::Gone),
-            }
-        }
-    }
-
-    /// Whether the end of the client's side is left to a tunnel. In Envoy it ends the exchange.
-    fn keeps_end(&self, incoming: &Incoming) -> bool {
-        incoming.is_tunnel && self.options.tunnel_half_close
     }
 
     async fn refuse(&mut self, exchange: &H::Exchange, refusal: Refusal) -> Next<H::Exchange> {
@@ -382,26 +292,6 @@ impl<H: RequestHandler> Connection<'_, H> {
     }
 }
 
-impl Incoming {
-    /// Tells the body that the rest will not come.
-    fn fail(&self) {
-        if let Some(sender) = &self.sender {
-            sender.fail();
-        }
-    }
-}
-
-/// How much to read after a read of `n` bytes into `room`: twice as much once it was full, less when it stayed almost empty.
-pub(crate) fn next_read_size(size: usize, n: usize, room: usize, limit: usize) -> usize {
-    if n == room {
-        (size * 2).min(READ_SIZES.1).min(limit.max(READ_SIZES.0))
-    } else if n < size / 16 {
-        (size / 4).max(READ_SIZES.0)
-    } else {
-        size
-    }
-}
-
 /// Whether what follows a request is not for HTTP.
 fn asks_for_upgrade(headers: &HeaderMap) -> bool {
     if !headers.contains_key(header::UPGRADE) {
@@ -412,27 +302,4 @@ fn asks_for_upgrade(headers: &HeaderMap) -> bool {
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     connection.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_grow_with_the_traffic_and_within_the_limit() {
-        let sizes = |limit| {
-            let mut sizes = vec![READ_SIZES.0];
-            while let Some(&size) = sizes.last()
-                && next_read_size(size, size, size, limit) != size
-            {
-                sizes.push(next_read_size(size, size, size, limit));
-            }
-            sizes.into_iter().map(|size| size / 1024).collect::<Vec<_>>()
-        };
-        assert_eq!(sizes(1024 * 1024), [8, 16, 32, 64, 128, 256]);
-        assert_eq!(sizes(50 * 1024), [8, 16, 32, 50]);
-        assert_eq!(sizes(1), [8]);
-        assert_eq!(next_read_size(256 * 1024, 100, 256 * 1024, 1024 * 1024), 64 * 1024);
-        assert_eq!(next_read_size(64 * 1024, 10_000, 64 * 1024, 1024 * 1024), 64 * 1024);
-    }
 }

@@ -38,8 +38,9 @@ use super::{
 };
 use crate::{
     Body, RequestHead, Response,
-    downstream::http1::{READ_SIZES, encode::WriteBuffer, next_read_size},
+    downstream::http1::encode::WriteBuffer,
     protocol_options::ClusterProtocolOptions,
+    read_size::{READ_SIZES, next_read_size},
     reset::{ResetReason, StreamReset},
 };
 

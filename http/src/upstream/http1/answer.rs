@@ -16,10 +16,10 @@ use super::{Broken, Http1Client, Length, StreamHold, fail, finish};
 use crate::{
     BodyError,
     downstream::http1::{
-        READ_SIZES,
         body::{Decoded, Decoder},
         head::Framing,
     },
+    read_size::READ_SIZES,
 };
 
 /// What is left of an exchange after the head of its answer. Reading it reads the connection; at its end the connection
