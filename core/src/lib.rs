@@ -40,6 +40,7 @@ pub mod stream_info;
 pub mod testing;
 pub mod timers;
 pub mod transport_socket;
+pub mod turns;
 pub mod user_space_socket;
 pub mod worker;
 

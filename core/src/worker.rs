@@ -13,6 +13,7 @@ use crate::{
     cluster::{ClusterManager, HostId},
     server::ServerContext,
     timers::Timers,
+    turns::Turns,
 };
 
 /// One worker, as everything that runs on it sees it.
@@ -23,6 +24,7 @@ pub struct Worker {
     hosts: RefCell<FxHashMap<HostId, Rc<Slots>>>,
     cluster_manager: OnceCell<Rc<dyn ClusterManager>>,
     timers: OnceCell<Timers>,
+    turns: Turns,
 }
 
 impl Worker {
@@ -35,6 +37,7 @@ impl Worker {
             hosts: RefCell::default(),
             cluster_manager: OnceCell::new(),
             timers: OnceCell::new(),
+            turns: Turns::default(),
         }
     }
 
@@ -71,6 +74,11 @@ impl Worker {
     /// Where timeouts wait. Without the engine these are timers of the runtime.
     pub fn timers(&self) -> &Timers {
         self.timers.get_or_init(Timers::default)
+    }
+
+    /// The turns of its event loop.
+    pub fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// For the engine: sets the timers; it comes before whoever asks for them.

@@ -13,12 +13,12 @@
 //! | the listener closes the connection before the client half counts as connected (its upstream refuses) | `Invalid argument`, delayed |
 //! | the connection came through `underpass.max_internal_hops` listeners already | `Internal hop limit`, immediate |
 
+mod connecting;
 mod hop_limit;
 
-use std::{future::poll_fn, io, sync::Arc, task::Poll};
+use std::{io, sync::Arc};
 
 use rustix::io::Errno;
-use tokio::task::yield_now;
 use underpass_core::{
     address::{Address, AddressKind},
     client_connection::{
@@ -28,11 +28,17 @@ use underpass_core::{
     connection::BoxFuture,
     extension::Registration,
     internal_listener::InternalListenerRegistry,
-    io::Io,
-    user_space_socket::{PairOptions, UserSpaceSocket, pair},
+    user_space_socket::{PairOptions, pair},
 };
 
-use self::hop_limit::HopLimit;
+use self::{
+    connecting::{Connecting, NotConnected},
+    hop_limit::HopLimit,
+};
+
+/// After how many turns of the event loop Envoy reports an immediate error. A connection across an internal hop counts as connected
+/// before: where the second hop of a chain fails like this, Envoy logs `UF` for the second and `UR` for the first.
+const IMMEDIATE_ERROR_AFTER: u32 = 3;
 
 inventory::submit! {
     ClientConnectionFactoryRegistration {
@@ -61,7 +67,7 @@ impl ClientConnectionFactory for EnvoyInternal {
         Box::pin(async move {
             match self.open(context).await {
                 Err(error @ ConnectError::Immediate { .. }) => {
-                    later().await;
+                    context.worker.turns().pass(IMMEDIATE_ERROR_AFTER).await;
                     Err(error)
                 }
                 outcome => outcome,
@@ -85,14 +91,12 @@ impl EnvoyInternal {
         client.set_passthrough(passthrough);
         listener.accept(server, context.address.clone());
 
-        listener_looks_at_it().await;
-        if is_closed(&mut client).await && !was_of_use(&client) {
-            return Err(immediate(context.address, Errno::INVAL.into()));
-        }
-        let connected = client.connected().await.is_ok() && !closes_soon_after(&mut client, hops).await;
-        if !connected && !was_of_use(&client) {
-            return Err(ConnectError::Delayed(Errno::INVAL.into()));
-        }
+        Connecting::new(&mut client, context.worker.turns(), hops).await.map_err(
+            |failure| match failure {
+                NotConnected::AtOnce => immediate(context.address, Errno::INVAL.into()),
+                NotConnected::Later => ConnectError::Delayed(Errno::INVAL.into()),
+            },
+        )?;
         Ok(ConnectedSocket {
             local_address: Some(Address::internal_client()),
             remote_address: context.address.clone(),
@@ -104,62 +108,6 @@ impl EnvoyInternal {
 /// Envoy's user-space sockets report EINVAL for everything that keeps them from connecting.
 fn immediate(address: &Address, source: io::Error) -> ConnectError {
     ConnectError::Immediate { address: address.clone(), source }
-}
-
-/// Lets the tasks run that are ready now, without a look at the kernel: the listener decides whether it wants the
-/// connection.
-async fn listener_looks_at_it() {
-    let mut looked = false;
-    poll_fn(|cx| {
-        if looked {
-            return Poll::Ready(());
-        }
-        looked = true;
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
-/// Whether the listener has answered, or has asked a proxy for a tunnel: if it closes after that, however soon, it has been
-/// connected to.
-fn was_of_use(client: &UserSpaceSocket) -> bool {
-    client.unread() > 0 || client.refusal_note().is_some_and(|note| note.was_asked())
-}
-
-async fn is_closed(client: &mut UserSpaceSocket) -> bool {
-    poll_fn(|cx| Poll::Ready(client.poll_peer_gone(cx).is_ready())).await
-}
-
-/// Whether the listener closes the connection just after the moment in which it counts as connected. Envoy notices that on
-/// all but the first of several hops in a row: when the upstream behind three of them refuses, it logs `UR` for the first,
-/// and `UF` for the others and for the last listener. On the second hop it notices even a listener behind it that is absent,
-/// which takes a turn more; on the third it does not.
-async fn closes_soon_after(client: &mut UserSpaceSocket, hops: u32) -> bool {
-    let turns = match hops {
-        0 | 1 => return false,
-        2 => 2,
-        _ => 1,
-    };
-    let connected = async {
-        for _turn in 0..turns {
-            yield_now().await;
-        }
-    };
-    tokio::select! {
-        biased;
-        () = poll_fn(|cx| client.poll_peer_gone(cx)) => true,
-        () = connected => false,
-    }
-}
-
-/// Waits as long as Envoy takes to report an immediate error, which is longer than a connection across an internal hop
-/// takes to count as connected: where the second hop of a chain fails like this, Envoy logs `UF` for the second and `UR`
-/// for the first.
-async fn later() {
-    for _turn in 0..3 {
-        yield_now().await;
-    }
 }
 
 #[cfg(test)]

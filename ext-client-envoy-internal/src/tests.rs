@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    task::{LocalSet, spawn_local},
+    task::{LocalSet, spawn_local, yield_now},
 };
 use underpass_core::{
     cluster::{ClusterInfo, Host},
@@ -14,6 +14,7 @@ use underpass_core::{
     runtime::Layer,
     stream_info::{Passthrough, StreamInfo},
     testing::TestServer,
+    user_space_socket::UserSpaceSocket,
     worker::Worker,
 };
 
@@ -190,6 +191,26 @@ async fn a_listener_that_closes_a_turn_later_fails_the_connection_with_delay() {
                 });
             });
             assert_eq!(connect_error(&server, &worker).await, "delayed connect error: Invalid argument");
+        })
+        .await;
+}
+
+/// Envoy: `UF,URX` and `delayed_connect_error:_Invalid_argument` for the outer listener.
+#[tokio::test(flavor = "current_thread")]
+async fn a_listener_whose_upstream_refuses_at_once_fails_the_connection_with_delay() {
+    let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = TestServer::default();
+    LocalSet::new()
+        .run_until(async {
+            for _ in 0..20 {
+                let (worker, _) = worker_with_listener(&server, "inner", move |socket| {
+                    spawn_local(async move {
+                        assert!(tokio::net::TcpStream::connect(refusing).await.is_err());
+                        drop(socket);
+                    });
+                });
+                assert_eq!(connect_error(&server, &worker).await, "delayed connect error: Invalid argument");
+            }
         })
         .await;
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{task::yield_now, time::Instant};
+use tokio::time::Instant;
 use underpass_core::{
     cluster::ConnectionLease,
     connection::{BoxFuture, Connection, ConnectionError},
@@ -19,6 +19,7 @@ use underpass_core::{
     response_flags::ResponseFlag,
     stream_info::SharedStreamInfo,
     timers::Alarm,
+    turns::Turns,
     worker::Worker,
 };
 
@@ -180,7 +181,7 @@ impl<'a> Beginning<'a> {
     fn run(mut self) -> BoxFuture<'a, Result<Relaying, ConnectionError>> {
         Box::pin(async move {
             let mut time_up = self.time_up();
-            let (upstream, early_data) = match self.connect(&mut time_up).await {
+            let (mut upstream, early_data) = match self.connect(&mut time_up).await {
                 Ok(connected) => connected,
                 Err(why) => {
                     ending::pass_on_refusal(why.refusal(), &self.downstream);
@@ -192,7 +193,7 @@ impl<'a> Beginning<'a> {
             let shared = self.info.filter_state.borrow().shared_with_upstream();
             *self.info.upstream.filter_state.borrow_mut() = shared;
             self.settings.log.connected(&self.info);
-            reads_begin(&upstream.io).await;
+            reads_begin(&mut upstream.io, self.worker.turns()).await;
             Ok(self.relay(upstream, early_data, time_up))
         })
     }
@@ -273,14 +274,12 @@ impl<'a> Beginning<'a> {
 }
 
 /// Envoy begins to read from the client when it is connected upstream, which takes effect in a later turn of its event
-/// loop. An internal listener that has closed by then has got nothing from the client. A host behind the kernel is further
-/// away than a turn: nothing can be told of it by waiting.
-async fn reads_begin(upstream: &BoxIo) {
-    if upstream.kernel_socket().is_some() {
-        return;
-    }
-    for _turn in 0..2 {
-        yield_now().await;
+/// loop. An internal listener that has closed by then has got nothing from the client. One that is connected itself, and a host
+/// behind the kernel, are further away from closing than a turn: nothing can be told of them by waiting.
+async fn reads_begin(upstream: &mut BoxIo, turns: &Turns) {
+    let is_established = upstream.user_space_socket().is_some_and(|socket| socket.is_established());
+    if !is_established && upstream.kernel_socket().is_none() {
+        turns.pass(2).await;
     }
 }
 

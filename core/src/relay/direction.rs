@@ -118,6 +118,11 @@ impl Direction {
         accounting.ended(self.from);
     }
 
+    /// Somebody else has read the end of the source's stream, has passed it on, and has told the accounting.
+    pub(super) fn note_passed_on(&mut self) {
+        self.phase = Phase::Done;
+    }
+
     /// Whether reading waits until the sink takes what was read.
     pub(super) fn is_paused(&self) -> bool {
         self.phase == Phase::Reading && self.paused

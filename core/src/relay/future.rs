@@ -175,8 +175,12 @@ impl Engine {
     ) -> Self {
         let limits = Limits::new(options.idle_timeout, options.deadline);
         let buffers = BufferLimits::new(options.upstream_buffer_limit, options.downstream_buffer_limit);
+        let hop = downstream.user_space_socket();
+        if let Some(socket) = &hop {
+            socket.note_established();
+        }
         let pump = State {
-            may_park: options.fuse_hops && downstream.user_space_socket().is_some(),
+            may_park: options.fuse_hops && hop.is_some(),
             is_parked: false,
             is_before_a_hop: upstream.user_space_socket().is_some(),
             accounting,

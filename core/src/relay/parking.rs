@@ -46,7 +46,9 @@ impl Pump<'_> {
         }
         // The client's end may wait for an upstream that it no longer has, or for a queue that it does not use any more. If
         // nothing has changed (it was woken for something else) it shall not hear of it, or the two would wake each other for ever.
-        if *active || !self.state.is_parked {
+        if !self.state.is_parked {
+            self.wake_client_to_write();
+        } else if *active {
             self.wake_client();
         }
         pumped
@@ -59,20 +61,30 @@ impl Pump<'_> {
         }
     }
 
+    /// Has a client's end that waits to write look again, since there is a queue now. One that waits to read is known to the queue
+    /// already.
+    fn wake_client_to_write(&mut self) {
+        if let Some(socket) = self.downstream.user_space_socket() {
+            socket.wake_other_writer();
+        }
+    }
+
     /// Takes the upstream back, whatever goes on, so that whoever owns it finds it in its place.
     pub(super) fn take_back(&mut self) {
         if self.state.is_parked
             && let Some(parted) = self.downstream.user_space_socket().and_then(|socket| socket.part_now())
         {
             self.unpark(parted);
-            self.wake_client();
+            self.wake_client_to_write();
         }
     }
 
     fn unpark(&mut self, parted: Parted) -> Met {
         self.state.is_parked = false;
         *self.upstream = parted.io;
-        if parted.unflushed {
+        if parted.finished {
+            self.state.to_upstream.note_passed_on();
+        } else if parted.unflushed {
             self.state.to_upstream.note_unflushed();
         }
         parted.met

@@ -111,6 +111,13 @@ impl Direction {
         self.read_waker.take()
     }
 
+    /// Ends the writes where the reader learns of it in another way.
+    pub(super) fn note_finished(&mut self) {
+        if self.writer == Writer::Open {
+            self.writer = Writer::Finished;
+        }
+    }
+
     /// Nobody reads any more: the queued bytes, which are returned, have nowhere to go. The writer is to be woken.
     #[must_use = "drop and wake outside of every borrow"]
     pub(super) fn end_reads(&mut self) -> (Queue, Option<Waker>) {

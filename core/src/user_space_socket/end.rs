@@ -48,6 +48,8 @@ pub(super) struct Shared {
     /// What the client left: how many listeners it came through, and in a box what few connections have.
     hops: Cell<u32>,
     passthrough: Cell<Option<Box<Passthrough>>>,
+    /// Whether what serves the connection is connected upstream.
+    established: Cell<bool>,
     /// Whether a proxy behind the pair is being asked for a tunnel.
     pub(super) tunnel_asked: Cell<bool>,
     /// Why it refused. Few ever need the memory.
@@ -84,6 +86,7 @@ impl Shared {
             link: RefCell::default(),
             hops: Cell::new(NOT_LEFT),
             passthrough: Cell::new(None),
+            established: Cell::new(false),
             tunnel_asked: Cell::new(false),
             refusal: OnceCell::new(),
             client_address: (client_address != *SHARED_INTERNAL_CLIENT).then(|| Box::new(client_address)),
@@ -131,24 +134,17 @@ impl UserSpaceSocket {
         self.shared.address_of(self.end.other())
     }
 
-    /// Waits until this end, the client's, counts as connected: two turns of the reactor after the listener took the
-    /// server end.
-    ///
-    /// In Envoy the listener accepts inside the client's `connect`, and the client learns that it is connected in a
-    /// later turn of its event loop. So an internal listener that closes before then, say because its own upstream
-    /// refuses at once, fails the client's connect, while one that closes later, or that has answered before, resets an
-    /// established connection. A server end that has only finished writing is still there.
-    ///
-    /// # Errors
-    /// `InvalidInput` if the server end is gone by then: what Envoy logs as `delayed_connect_error:_Invalid_argument`.
-    pub async fn connected(&mut self) -> io::Result<()> {
-        for _turn in 0..2 {
-            tokio::task::yield_now().await;
+    /// Whether the listener's side has all that it needs to carry bytes: a relay has its upstream connection. Whoever connects
+    /// need not wait any longer then. It is told by waking who waits for the [peer to be gone](crate::io::Io::poll_peer_gone).
+    pub fn is_established(&self) -> bool {
+        self.shared.established.get()
+    }
+
+    /// Says so, from the server end.
+    pub(crate) fn note_established(&self) {
+        if !self.shared.established.replace(true) {
+            self.reads().borrow_mut().wake_writer();
         }
-        if self.writes().borrow().reader_gone && self.unread() == 0 {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        Ok(())
     }
 
     /// Leaves `passthrough` for the listener to take at accept. Replaces what was left before.

@@ -6,9 +6,9 @@
 //! that upstream, and whom the relay tells of its bytes hears of each of them at once. A chain of hops is fused pair by pair:
 //! what the outer relay leaves is the client's end of the next pair.
 //!
-//! Fusion only ever carries bytes. Whatever is more than that takes the pair apart and happens as it would have without fusion: the
-//! client's end finishes, is reset or dropped; the upstream ends or fails; the relay's time is up or it is dropped. So
-//! endings, flags and logs cannot differ.
+//! Fusion only ever carries bytes, and the half-close of the client's end, which the relay would pass on as it is. Whatever is more
+//! than that takes the pair apart and happens as it would have without fusion: the client's end is reset or dropped; the upstream ends
+//! or fails; the relay's time is up or it is dropped. So endings, flags and logs cannot differ.
 //!
 //! The relay's upstream is watched all the time. Until the client's end reads from it for the first time, the relay's waker is
 //! still registered with it, so that the relay takes it back if something arrives first.
@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use super::UserSpaceSocket;
 use super::end::End;
 use crate::io::{BoxIo, Io};
-use crate::relay::Accounting;
+use crate::relay::{Accounting, Side};
 
 /// How bytes get from one end to the other.
 #[derive(Default)]
@@ -43,6 +43,7 @@ pub(super) enum Link {
 pub(super) struct Fused {
     pub(super) io: BoxIo,
     accounting: Rc<dyn Accounting>,
+    /// The smallest of those of the relays that are parked here and, where it `is_plain`, below.
     limits: BufferLimits,
     /// Whether the client's end has read from `io`, so that it is woken by it.
     adopted: bool,
@@ -50,6 +51,8 @@ pub(super) struct Fused {
     /// of a stream that could do more is no mistake, so it is not asked again for each operation.
     is_plain: bool,
     unflushed: bool,
+    /// Whether the end of the client's stream was passed on to `io`.
+    finished: bool,
     /// When bytes moved last since it was left here.
     last_activity: Option<Instant>,
     /// Whether the owner of the client's end says when something moved, so that no clock need be read for each operation.
@@ -85,6 +88,8 @@ pub(crate) struct Parted {
     pub(crate) met: Met,
     /// Whether something was written since the last flush.
     pub(crate) unflushed: bool,
+    /// Whether the end of the downstream's stream was passed on to it.
+    pub(crate) finished: bool,
 }
 
 /// What the client's end met with at the upstream.
@@ -102,14 +107,18 @@ pub(crate) enum Met {
 
 impl Fused {
     fn look_below(&mut self) {
-        self.is_plain = match self.io.user_space_socket() {
-            Some(next) => matches!(&*next.shared.link.borrow(), Link::Fused(next) if next.is_plain),
-            None => self.io.kernel_socket().is_some(),
+        let Some(next) = self.io.user_space_socket() else {
+            self.is_plain = self.io.kernel_socket().is_some();
+            return;
         };
+        if let Link::Fused(next) = &*next.shared.link.borrow() {
+            self.is_plain = next.is_plain;
+            self.limits = self.limits.min(next.limits);
+        }
     }
 
     fn part(self, met: Met) -> Parted {
-        Parted { io: self.io, met, unflushed: self.unflushed }
+        Parted { io: self.io, met, unflushed: self.unflushed, finished: self.finished }
     }
 
     fn moved(&mut self) {
@@ -140,6 +149,7 @@ impl UserSpaceSocket {
             adopted: false,
             is_plain: false,
             unflushed: false,
+            finished: false,
             last_activity: None,
             owner_notes_activity: false,
         };
@@ -150,6 +160,11 @@ impl UserSpaceSocket {
     /// Wakes whoever waits at the other end, since its bytes go another way from now on.
     pub(crate) fn wake_other_end(&self) {
         self.writes().borrow_mut().wake_reader();
+        self.wake_other_writer();
+    }
+
+    /// Wakes whoever waits to write at the other end.
+    pub(crate) fn wake_other_writer(&self) {
         self.reads().borrow_mut().wake_writer();
     }
 
@@ -188,6 +203,7 @@ impl UserSpaceSocket {
     /// The smallest buffer limits of the relays whose work the owner of this end does, if it does any.
     pub(crate) fn fused_limits(&self) -> Option<BufferLimits> {
         match &mut *self.shared.link.borrow_mut() {
+            Link::Fused(fused) if self.end == End::Client && fused.is_plain => Some(fused.limits),
             Link::Fused(fused) if self.end == End::Client => {
                 let next = fused.io.user_space_socket().and_then(|next| next.fused_limits());
                 Some(next.map_or(fused.limits, |next| fused.limits.min(next)))
@@ -227,9 +243,14 @@ impl UserSpaceSocket {
         fused.adopted = true;
         let met = match read(&mut fused.io, cx) {
             Poll::Pending => {
+                let ends =
+                    fused.finished && fused.io.user_space_socket().is_some_and(|next| next.is_ending());
                 drop(link);
                 // For the moment in which the pair comes apart.
                 self.reads().borrow_mut().remember_reader(cx);
+                if ends {
+                    self.part(Met::End);
+                }
                 return Some(Poll::Pending);
             }
             Poll::Ready(Ok(0)) => Met::End,
@@ -284,6 +305,9 @@ impl UserSpaceSocket {
     ) -> Option<Poll<io::Result<usize>>> {
         let mut link = self.fused()?;
         let Link::Fused(fused) = &mut *link else { return None };
+        if fused.finished {
+            return None;
+        }
         let error = match write(&mut fused.io, cx) {
             Poll::Pending => {
                 drop(link);
@@ -324,6 +348,30 @@ impl UserSpaceSocket {
             }
         }
         Poll::Ready(())
+    }
+
+    /// Passes the end of the client's stream on to the upstream, of which the relay need not know before it takes that back. Returns
+    /// whether it could: if not, it is for the relay to do.
+    pub(super) fn finish_fused(&self, cx: &mut Context<'_>) -> bool {
+        let Some(mut link) = self.fused() else { return false };
+        let Link::Fused(fused) = &mut *link else { return false };
+        if fused.finished {
+            return true;
+        }
+        // A relay that was never read for still waits for the upstream itself.
+        if !fused.adopted || !matches!(Pin::new(&mut fused.io).poll_shutdown(cx), Poll::Ready(Ok(()))) {
+            return false;
+        }
+        fused.finished = true;
+        fused.moved();
+        fused.accounting.ended(Side::Downstream);
+        true
+    }
+
+    /// Whether the upstream of the relay behind the pair has ended, and the client's end before: all that is left to do for that relay
+    /// is to pass the end on.
+    fn is_ending(&self) -> bool {
+        matches!(&*self.shared.link.borrow(), Link::Parted(fused, Met::End) if fused.finished)
     }
 
     /// Whether the upstream lends or takes bytes, if it is what operations go to.

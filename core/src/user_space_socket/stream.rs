@@ -71,8 +71,12 @@ impl AsyncWrite for UserSpaceSocket {
         self.poll_flush_fused(cx).map(Ok)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.end == End::Client {
+            if self.finish_fused(cx) {
+                self.writes().borrow_mut().note_finished();
+                return Poll::Ready(Ok(()));
+            }
             self.part(Met::Nothing);
         }
         // Too late to have finished before the other end went, which is what reading asks.

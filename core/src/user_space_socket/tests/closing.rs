@@ -2,7 +2,7 @@
 //! matrix (B6), that it stands for.
 
 use super::*;
-use io::ErrorKind::{BrokenPipe, ConnectionReset, InvalidInput, NotConnected};
+use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
 
 /// "write after own shutdown(WR) or after peer close -> EINVAL": a broken pipe, as kernel sockets have it.
 #[test]
@@ -187,66 +187,16 @@ fn an_end_that_is_dropped_by_a_panic_wakes_its_peer() {
     assert_eq!(read_error(&mut server), ConnectionReset);
 }
 
-/// "`connect()`: 0 if peer handle exists (also if peer only half-closed)".
-#[tokio::test]
-async fn a_client_is_connected_while_the_server_end_exists() {
-    let (mut client, mut server) = small_pair(1024);
-    client.connected().await.unwrap();
-    shutdown(&mut server);
-    client.connected().await.unwrap();
-}
-
-/// "`connect()`: EINVAL if peer closed".
-#[tokio::test]
-async fn connecting_fails_if_the_server_end_is_closed() {
+/// Who connects need not wait any longer.
+#[test]
+fn that_a_relay_has_its_upstream_is_told_to_the_client() {
     let (mut client, server) = small_pair(1024);
-    drop(server);
-    assert_eq!(client.connected().await.unwrap_err().kind(), InvalidInput);
-}
-
-/// Envoy: a `direct_response` as the inner filter makes the outer proxy log UR, not UF.
-#[tokio::test]
-async fn a_listener_that_answers_and_closes_at_once_was_connected_to() {
-    let (mut client, mut server) = small_pair(1024);
-    write(&mut server, b"answer");
-    drop(server);
-    client.connected().await.unwrap();
-    assert_eq!(read(&mut client, 10), b"answer");
-    assert_eq!(read_error(&mut client), ConnectionReset);
-}
-
-/// Two turns of the reactor decide between "the connect failed" and "the connection was reset".
-#[tokio::test]
-async fn connecting_takes_two_turns() {
-    let after_turns = |turns: usize| async move {
-        let (mut client, mut server) = small_pair(1024);
-        let listener = async move {
-            for _ in 0..turns {
-                tokio::task::yield_now().await;
-            }
-            server.reset();
-        };
-        let (connected, ()) = tokio::join!(client.connected(), listener);
-        connected.map_err(|error| error.kind())
-    };
-    assert_eq!(after_turns(0).await, Err(InvalidInput));
-    assert_eq!(after_turns(1).await, Err(InvalidInput));
-    assert_eq!(after_turns(3).await, Ok(()));
-}
-
-/// B6 "upstream refused: outer log UF,URX `delayed_connect_error:_Invalid_argument`".
-#[tokio::test]
-async fn an_upstream_that_refuses_at_once_fails_the_connect() {
-    let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for _ in 0..20 {
-        let (mut client, server) = small_pair(1024);
-        let local = tokio::task::LocalSet::new();
-        local.spawn_local(async move {
-            let refused = tokio::net::TcpStream::connect(refusing).await;
-            assert!(refused.is_err());
-            drop(server);
-        });
-        let connected = local.run_until(async move { client.connected().await }).await;
-        assert_eq!(connected.unwrap_err().kind(), InvalidInput);
-    }
+    let connecting = Task::new();
+    let waker = Waker::from(Arc::clone(&connecting));
+    assert!(client.poll_peer_gone(&mut Context::from_waker(&waker)).is_pending());
+    assert!(!client.is_established());
+    server.note_established();
+    server.note_established();
+    assert!(client.is_established());
+    assert_eq!(connecting.woken(), 1);
 }

@@ -52,7 +52,6 @@ async fn the_listener_does_not_serve_before_accept_returns() {
     let proxy = Proxy::serving(&[&internal("inner", "at once")]);
     let mut client = proxy.connect_internal("inner", None).unwrap();
     assert_eq!(client.unread(), 0);
-    client.connected().await.unwrap();
     expect(&mut client, "at once").await;
 }
 
