@@ -141,12 +141,16 @@ async fn without_the_extension_or_the_listener_connecting_fails_at_once() {
     let without_extension = server.worker();
     let without_listener = server.worker();
     without_listener.slots().insert(Rc::new(InternalListenerRegistry::new(4096)));
-    for worker in [without_extension, without_listener] {
-        assert_eq!(
-            connect_error(&server, &worker).await,
-            "immediate connect error: Invalid argument|remote address:envoy://inner/ep1"
-        );
-    }
+    LocalSet::new()
+        .run_until(async {
+            for worker in [without_extension, without_listener] {
+                assert_eq!(
+                    connect_error(&server, &worker).await,
+                    "immediate connect error: Invalid argument|remote address:envoy://inner/ep1"
+                );
+            }
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "current_thread")]

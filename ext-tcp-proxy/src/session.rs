@@ -218,10 +218,8 @@ impl<'a> Beginning<'a> {
             Some(for_client) => for_client.wrap(self.downstream),
             None => self.downstream,
         };
-        let mut relay = OwnedRelay::new(downstream, upstream.io, options, traffic);
-        if let Some((alarm, _)) = time_up.0 {
-            relay = relay.with_alarm(alarm);
-        }
+        let alarm = time_up.0.map(|(alarm, _)| alarm);
+        let relay = OwnedRelay::new(downstream, upstream.io, options, traffic, alarm);
         Relaying { relay, lease: upstream.lease, trailers: upstream.trailers }
     }
 

@@ -57,6 +57,8 @@ pub(super) struct State {
     pub(super) limits: BufferLimits,
     /// Whether the downstream is an internal hop that may do the work of this relay.
     pub(super) may_park: bool,
+    /// Whether it was never polled.
+    is_new: bool,
     pub(super) is_parked: bool,
     /// Whether the upstream is an internal hop.
     pub(super) is_before_a_hop: bool,
@@ -93,7 +95,7 @@ impl<'a> Relay<'a> {
         options: RelayOptions,
         accounting: Rc<dyn Accounting>,
     ) -> Self {
-        let engine = Engine::new(downstream, upstream, options, accounting);
+        let engine = Engine::new(downstream, upstream, options, accounting, None);
         Self { downstream, upstream, engine }
     }
 
@@ -109,23 +111,17 @@ impl<'a> Relay<'a> {
 }
 
 impl OwnedRelay {
-    /// Starts a relay as [`relay`](super::relay) does.
+    /// Starts a relay as [`relay`](super::relay) does. It uses an alarm that waits already rather than setting another one, if that
+    /// does not go off too late.
     pub fn new(
         mut downstream: BoxIo,
         mut upstream: BoxIo,
         options: RelayOptions,
         accounting: Rc<dyn Accounting>,
+        alarm: Option<Alarm>,
     ) -> Self {
-        let engine = Engine::new(&mut downstream, &mut upstream, options, accounting);
+        let engine = Engine::new(&mut downstream, &mut upstream, options, accounting, alarm);
         Self { downstream, upstream, engine }
-    }
-
-    /// Uses an alarm that waits already, rather than setting another one. It may go off too early, and must not go off too late.
-    pub fn with_alarm(mut self, alarm: Alarm) -> Self {
-        if let Some(own) = self.engine.timer.as_mut().filter(|own| alarm.moment() <= own.moment()) {
-            *own = alarm;
-        }
-        self
     }
 
     /// Stops it, if it has not ended, and gives the two streams back, downstream first.
@@ -172,6 +168,7 @@ impl Engine {
         upstream: &mut BoxIo,
         options: RelayOptions,
         accounting: Rc<dyn Accounting>,
+        alarm: Option<Alarm>,
     ) -> Self {
         let limits = Limits::new(options.idle_timeout, options.deadline);
         let buffers = BufferLimits::new(options.upstream_buffer_limit, options.downstream_buffer_limit);
@@ -181,6 +178,7 @@ impl Engine {
         }
         let pump = State {
             may_park: options.fuse_hops && hop.is_some(),
+            is_new: true,
             is_parked: false,
             is_before_a_hop: upstream.user_space_socket().is_some(),
             accounting,
@@ -193,7 +191,11 @@ impl Engine {
             watch_aborts: options.watch_aborts,
             rare: None,
         };
-        Self { pump, timer: limits.next().map(|next| options.timers.at(next)), limits }
+        let timer = limits.next().map(|next| {
+            let in_time = alarm.filter(|alarm| alarm.moment() <= next);
+            in_time.unwrap_or_else(|| options.timers.at(next))
+        });
+        Self { pump, timer, limits }
     }
 
     fn poll(&mut self, downstream: &mut BoxIo, upstream: &mut BoxIo, cx: &mut Context<'_>) -> Poll<RelayEnd> {
@@ -297,6 +299,9 @@ impl Limits {
 
 impl Pump<'_> {
     fn poll(&mut self, cx: &mut Context<'_>, active: &mut bool) -> Poll<RelayEnd> {
+        if std::mem::take(&mut self.state.is_new) && self.poll_parked_at_once(cx) {
+            return Poll::Pending;
+        }
         if self.state.is_parked {
             return self.poll_parked(cx, active);
         }

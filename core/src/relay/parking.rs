@@ -27,6 +27,19 @@ impl Pump<'_> {
         }
     }
 
+    /// Parks before it has looked for bytes, if nobody has sent any: the hop before it looks for them. Whether it could.
+    pub(super) fn poll_parked_at_once(&mut self, cx: &mut Context<'_>) -> bool {
+        self.park_if_quiet();
+        if !self.state.is_parked {
+            return false;
+        }
+        if let Some(socket) = self.downstream.user_space_socket() {
+            socket.wait_for_parting(cx);
+        }
+        self.wake_client();
+        true
+    }
+
     /// Waits until there is something to do again, and does it.
     pub(super) fn poll_parked(&mut self, cx: &mut Context<'_>, active: &mut bool) -> Poll<RelayEnd> {
         let Some(socket) = self.downstream.user_space_socket() else { return Poll::Pending };

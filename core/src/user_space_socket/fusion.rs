@@ -10,8 +10,8 @@
 //! than that takes the pair apart and happens as it would have without fusion: the client's end is reset or dropped; the upstream ends
 //! or fails; the relay's time is up or it is dropped. So endings, flags and logs cannot differ.
 //!
-//! The relay's upstream is watched all the time. Until the client's end reads from it for the first time, the relay's waker is
-//! still registered with it, so that the relay takes it back if something arrives first.
+//! The client's end is woken when a relay parks, and reads from the upstream then. Until it does so for the first time, the relay takes
+//! the upstream back whenever it is woken: by the upstream itself, if it has waited for that before it parked.
 
 use std::cell::RefMut;
 use std::io;
@@ -168,12 +168,17 @@ impl UserSpaceSocket {
         self.reads().borrow_mut().wake_writer();
     }
 
+    /// Has the relay woken when the pair comes apart, whether or not the client's end has read from the upstream yet.
+    pub(crate) fn wait_for_parting(&self, cx: &mut Context<'_>) {
+        self.reads().borrow_mut().remember_reader(cx);
+    }
+
     /// Waits until the upstream is to be taken back, and takes it: the pair has come apart, or the upstream woke the relay
     /// before the client's end ever read from it.
     pub(crate) fn poll_parted(&self, cx: &mut Context<'_>) -> Poll<Parted> {
         let carries = matches!(&*self.shared.link.borrow(), Link::Fused(fused) if fused.adopted);
         if carries {
-            self.reads().borrow_mut().remember_reader(cx);
+            self.wait_for_parting(cx);
             return Poll::Pending;
         }
         // Whoever is parked has left something.
