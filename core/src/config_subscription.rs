@@ -53,7 +53,7 @@ pub use self::{
 };
 use crate::{
     build_context::BuildError,
-    config::{ConfigPath, ConfigSource, Node, RawMessage, SourceKind},
+    config::{ApiVersion, ConfigPath, ConfigSource, Node, RawMessage, SourceKind},
     extension::{NamedExtensions, Registration},
     server::ServerContext,
 };
@@ -237,6 +237,14 @@ pub fn check(
         return Err(BuildError::at(path.field(kind.field()), message));
     };
     factory.check(source, path, server)
+}
+
+/// What deserves a word about a source that stands at `path`. As in Envoy, it is used all the same.
+pub fn deprecation(source: &ConfigSource, path: &ConfigPath) -> Option<BuildError> {
+    (source.resource_api_version == ApiVersion::V2).then(|| {
+        let message = "`V2` is deprecated: version 2 has been removed, so version 3 is used; say `V3`";
+        BuildError::at(path.field("resource_api_version"), message)
+    })
 }
 
 /// Subscribes to a source that was [checked](check). To be called on the main thread, in its runtime.

@@ -15,11 +15,13 @@ use underpass_tests::{
     config::{bootstrap, cluster, internal, internal_listener, listener, port, tcp_proxy},
     eventually,
     http_client::get,
-    resources::{CLUSTER, ENDPOINTS, LISTENER, ROUTES, endpoints, hcm_with_routes_from, routes_saying},
+    resources::{
+        CLUSTER, ENDPOINTS, LISTENER, ROUTES, eds_cluster, endpoints, hcm_with_routes_from, routes_saying,
+    },
 };
 
 /// A cluster whose endpoints are in `eds.yaml`.
-fn eds_cluster(files: &WatchedFiles, name: &str) -> Value {
+fn cluster_of_service(files: &WatchedFiles, name: &str) -> Value {
     json!({ "name": name, "type": "EDS", "connect_timeout": "1s", "eds_cluster_config": {
         "service_name": "service", "eds_config": files.source("eds.yaml") } })
 }
@@ -49,7 +51,7 @@ fn clusters_and_their_endpoints_follow_their_files() {
     let seen = same_as_envoy(|binary| {
         let (echo, other, files) = (Origin::echo(), Origin::speak_first("other"), WatchedFiles::new());
         publish_endpoint(&files, &echo);
-        files.publish("cds.yaml", CLUSTER, &[eds_cluster(&files, "up"), cluster("more", [port(1)])]);
+        files.publish("cds.yaml", CLUSTER, &[cluster_of_service(&files, "up"), cluster("more", [port(1)])]);
         let config = bootstrap([listener("entry", [tcp_proxy("entry", "up")])], [])
             .with(json!({ "node": node(), "dynamic_resources": { "cds_config": files.source("cds.yaml") } }));
         let proxy = Start::new(config).binary(binary).start();
@@ -66,7 +68,7 @@ fn clusters_and_their_endpoints_follow_their_files() {
         proxy.admin().wait_stat("cluster.up.update_rejected", 1);
         seen.push(first_words(at, 5));
 
-        let changed = eds_cluster(&files, "up").with(json!({ "connect_timeout": "2s" }));
+        let changed = cluster_of_service(&files, "up").with(json!({ "connect_timeout": "2s" }));
         publish_endpoint(&files, &echo);
         proxy.admin().wait_stat("cluster.up.update_success", 3);
         files.publish("cds.yaml", CLUSTER, &[changed, json!({ "name": "bad", "type": "EDS" })]);
@@ -127,7 +129,7 @@ fn endpoints_are_dumped_as_envoy_dumps_them() {
         let places = json!([{ "locality": { "zone": "z" }, "priority": 0, "lb_endpoints": [endpoint] },
             { "priority": 1, "lb_endpoints": [port(10)] }]);
         files.publish("eds.yaml", ENDPOINTS, &[json!({ "cluster_name": "service", "endpoints": places })]);
-        files.publish("cds.yaml", CLUSTER, &[eds_cluster(&files, "up")]);
+        files.publish("cds.yaml", CLUSTER, &[cluster_of_service(&files, "up")]);
         let config = bootstrap([], [cluster("fixed", [port(11)])])
             .with(json!({ "node": node(), "dynamic_resources": { "cds_config": files.source("cds.yaml") } }));
         let proxy = Start::new(config).binary(binary).start();
@@ -150,7 +152,7 @@ fn a_stream_through_three_hops_loses_nothing_while_everything_else_changes() {
         let mut clusters: Vec<_> = (1..=3)
             .map(|number| cluster(&format!("to{number}"), [internal(&format!("hop{number}"))]))
             .collect();
-        clusters.push(eds_cluster(&files, "to4"));
+        clusters.push(cluster_of_service(&files, "to4"));
         // One more of each, another one each time.
         listeners.push(internal_listener(&format!("more{number}"), [tcp_proxy("more", "to4")]));
         clusters.push(cluster(&format!("more{number}"), [port(1)]).with(json!({ "connect_timeout": "3s" })));
@@ -229,4 +231,30 @@ fn a_listener_that_is_refused_is_told_with_its_line_and_does_not_hide_the_others
     assert!(dump.contains("error_state") && dump.contains("no.such.Filter"), "{dump}");
     let removed = proxy.admin().stat("listener_manager.listener_removed");
     assert_eq!(removed, 1, "what an update does not name is gone");
+}
+
+#[test]
+fn sources_that_say_version_2_are_used_as_those_of_version_3_with_a_warning() {
+    let seen = same_as_envoy(|binary| {
+        let files = WatchedFiles::new();
+        let source = |file: &str| files.source(file).with(json!({ "resource_api_version": "V2" }));
+        let manager = hcm_with_routes_from("r", &source("rds.yaml"));
+        files.publish("rds.yaml", ROUTES, &[routes_saying("r", "two is three")]);
+        files.publish("eds.yaml", ENDPOINTS, &[endpoints("up", &port(1))]);
+        files.publish("cds.yaml", CLUSTER, &[eds_cluster("up", &source("eds.yaml"))]);
+        files.publish("lds.yaml", LISTENER, &[listener("entry", [manager])]);
+        let config = bootstrap([], []).with(json!({ "node": node(), "dynamic_resources": {
+            "lds_config": source("lds.yaml"), "cds_config": source("cds.yaml") } }));
+        let proxy = Start::new(config).binary(binary).start();
+        eventually("the routes are there", || get(proxy.listener("entry"), "/").text() == "two is three");
+        let log = proxy.log();
+        let warnings = log.lines().filter(|line| {
+            ["warning", "deprecated", "V2", "resource_api_version"].iter().all(|word| line.contains(word))
+        });
+        vec![
+            format!("endpoints: {}", proxy.admin().stat("cluster.up.membership_total")),
+            format!("warned: {}", warnings.count() > 0),
+        ]
+    });
+    assert_eq!(seen, ["endpoints: 1", "warned: true"]);
 }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use underpass_core::config::{HeaderValue, NonEmptyString, PositiveDuration};
+use underpass_core::config::{ApiVersion, HeaderValue, NonEmptyString, PositiveDuration};
 
 /// `envoy.config.core.v3.ApiConfigSource`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -40,16 +40,6 @@ pub enum ApiType {
     DeltaGrpc,
     AggregatedGrpc,
     AggregatedDeltaGrpc,
-}
-
-/// `envoy.config.core.v3.ApiVersion`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum ApiVersion {
-    #[default]
-    Auto,
-    V2,
-    V3,
 }
 
 /// `envoy.config.core.v3.GrpcService`.

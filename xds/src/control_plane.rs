@@ -6,14 +6,14 @@ use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use http::{HeaderName, HeaderValue, uri::PathAndQuery};
 use underpass_core::{
     build_context::BuildError,
-    config::{self, PositiveDuration, RawMessage, Reader},
+    config::{self, ApiVersion, PositiveDuration, RawMessage, Reader},
     config_subscription::StaticClusters,
     server::ServerContext,
 };
 
 use crate::{
     backoff::Backoff,
-    config::{ApiConfigSource, ApiType, ApiVersion, EnvoyGrpc, GrpcService, RateLimitSettings},
+    config::{ApiConfigSource, ApiType, EnvoyGrpc, GrpcService, RateLimitSettings},
     grpc::Target,
     resource_type::Protocol,
 };

@@ -34,6 +34,9 @@ impl HttpConnectionManager {
         if let Some(rds) = &self.rds {
             let path = context.path().field("rds").field("config_source");
             config_subscription::check(&rds.config_source, &path, context.server)?;
+            if let Some(warning) = config_subscription::deprecation(&rds.config_source, &path) {
+                context.warn(warning);
+            }
         }
         self.validate_access_log_options(context)?;
         self.validate_upgrades(context)?;

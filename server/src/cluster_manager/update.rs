@@ -8,6 +8,7 @@ use std::{
 use underpass_core::{
     build_context::BuildError,
     config::{ConfigPath, Node},
+    config_subscription,
 };
 
 use super::{
@@ -95,6 +96,10 @@ impl ClusterManager {
             present.cluster.is_settled() && present.fingerprint.finds_hosts_alike(&fingerprint)
         });
         let known = known.map(|present| Arc::clone(&present.cluster));
+        if let Some(source) = &message.eds_cluster_config.eds_config {
+            let path = path.field("eds_cluster_config").field("eds_config");
+            warnings.borrow_mut().extend(config_subscription::deprecation(source, &path));
+        }
         let built = self.environment.build(message, path, &inheritance, warnings)?;
         let known = known.filter(|known| known.is_eds() && built.cluster.is_eds());
         if let Some(known) = &known {

@@ -102,7 +102,9 @@ impl Problems<'_> {
         let dynamic = &bootstrap.dynamic_resources;
         for (field, source) in [("lds_config", &dynamic.lds_config), ("cds_config", &dynamic.cds_config)] {
             if let Some(source) = source {
-                self.collect(config_subscription::check(source, &path.field(field), server));
+                let path = path.field(field);
+                self.collect(config_subscription::check(source, &path, server));
+                self.warnings(config_subscription::deprecation(source, &path).into_iter().collect());
             }
         }
         // Also if nobody uses it yet: what comes later would only fail.

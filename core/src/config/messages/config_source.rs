@@ -26,7 +26,7 @@ pub struct ConfigSource {
     pub own_server: Option<RawMessage>,
     /// How long whoever needs the first answer waits for it; zero is for ever.
     pub initial_fetch_timeout: Option<Duration>,
-    /// The version of the messages; there is but one.
+    /// The version of the messages; there is but one, whatever it says.
     pub resource_api_version: ApiVersion,
 }
 
@@ -105,6 +105,9 @@ pub enum ApiVersion {
     #[default]
     #[serde(rename = "AUTO")]
     Auto,
+    /// Version 2, which has been removed.
+    #[serde(rename = "V2")]
+    V2,
     /// Version 3, the only one.
     #[serde(rename = "V3")]
     V3,
