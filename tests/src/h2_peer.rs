@@ -1,4 +1,4 @@
-//! A client that speaks HTTP/2 frame by frame, to do what no well-behaved client does (RFC 9113).
+//! A peer that speaks HTTP/2 frame by frame, to do what no well-behaved one does (RFC 9113): mostly a client.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -107,7 +107,7 @@ fn digits(text: &[u8]) -> Option<u16> {
     Some(number)
 }
 
-/// A connection to a server.
+/// A connection, mostly to a server.
 #[derive(Debug)]
 pub struct H2Peer {
     stream: TcpStream,
@@ -130,6 +130,17 @@ impl H2Peer {
         peer.write(PREFACE);
         peer.settings(settings);
         peer
+    }
+
+    /// The server's side of a connection: reads the preface and sends these settings. None if nothing of the kind comes.
+    pub fn accept(mut stream: TcpStream, settings: &[(u16, u32)]) -> Option<Self> {
+        stream.set_nodelay(true).expect("a TCP socket");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout that is not zero");
+        let mut preface = [0; PREFACE.len()];
+        stream.read_exact(&mut preface).ok().filter(|()| preface == PREFACE)?;
+        let mut peer = Self { stream, unread: Vec::new(), ended: false };
+        peer.settings(settings);
+        Some(peer)
     }
 
     /// Sends bytes as they are. Whether the server still takes them is seen when reading.

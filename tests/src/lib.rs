@@ -30,6 +30,7 @@ pub mod origin;
 pub mod payload;
 pub mod proxy;
 pub mod resources;
+pub mod scripted_plane;
 mod server_thread;
 pub mod tls;
 pub mod tunnel;
