@@ -16,7 +16,7 @@ const ONE: Version = ("version-one", &["one"]);
 const TWO: Version = ("version-two", &["one", "two"]);
 
 /// A proxy that has its clusters from there, over a stream of their own.
-fn started(binary: &Path, plane: &ScriptedPlane, source: Value) -> Proxy {
+fn started(binary: &Path, plane: &ScriptedPlane, source: &Value) -> Proxy {
     let config = bootstrap([], [control_plane_cluster(plane.port())]).with(json!({
         "node": { "id": "id", "cluster": "cluster" }, "dynamic_resources": { "cds_config": source } }));
     Start::new(config).binary(binary).start()
@@ -30,7 +30,7 @@ fn a_response_on_a_stream_that_is_reset_in_the_middle_of_it_counts_for_nothing()
             1..=3 => Act::ResetInMidMessage(TWO),
             _ => Act::Answer(TWO),
         });
-        let proxy = started(binary, &plane, own_stream("GRPC"));
+        let proxy = started(binary, &plane, &own_stream("GRPC"));
         proxy.admin().wait_stat("cluster_manager.cds.update_success", 2);
         let says = |request: &[u8], version: &str| {
             request.windows(version.len()).any(|window| window == version.as_bytes())
@@ -69,7 +69,7 @@ fn streams_that_fail_are_opened_again_ever_later_until_one_has_an_answer() {
         let mut source = own_stream("GRPC");
         source["api_config_source"]["grpc_services"][0]["envoy_grpc"]["retry_policy"]["retry_back_off"] =
             json!({ "base_interval": "0.01s", "max_interval": "1s" });
-        let proxy = started(binary, &plane, source);
+        let proxy = started(binary, &plane, &source);
         eventually("all is as it should be", || proxy.admin().stat("cluster_manager.active_clusters") == 3);
         let opened: Vec<_> = plane.streams().into_iter().map(|(when, _)| when).collect();
         assert_eq!(opened.len(), FAIL + ANSWER + 1);
