@@ -33,3 +33,35 @@ pub(super) fn poll_call(
         }
     }
 }
+
+/// What a socket of the kernel has of [`Io`](super::Io) for splicing; tokio's have no trait for what this needs of them.
+macro_rules! splice_kernel_socket {
+    ($self:ident) => {
+        fn splices(&$self) -> bool {
+            true
+        }
+
+        fn poll_splice_in(
+            &mut $self,
+            cx: &mut ::std::task::Context<'_>,
+            pipe: ::std::os::fd::BorrowedFd<'_>,
+            max: usize,
+        ) -> ::std::task::Poll<::std::io::Result<usize>> {
+            let splice = || $crate::io::splice::splice(&*$self, pipe, max);
+            let call = || $self.try_io(::tokio::io::Interest::READABLE, splice);
+            $crate::io::splice::poll_call(|| $self.poll_read_ready(cx), call)
+        }
+
+        fn poll_splice_out(
+            &mut $self,
+            cx: &mut ::std::task::Context<'_>,
+            pipe: ::std::os::fd::BorrowedFd<'_>,
+            len: usize,
+        ) -> ::std::task::Poll<::std::io::Result<usize>> {
+            let splice = || $crate::io::splice::splice(pipe, &*$self, len);
+            let call = || $self.try_io(::tokio::io::Interest::WRITABLE, splice);
+            $crate::io::splice::poll_call(|| $self.poll_write_ready(cx), call)
+        }
+    };
+}
+pub(super) use splice_kernel_socket;

@@ -1,14 +1,13 @@
 //! A unix stream connection of the kernel as [`Io`].
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll, ready};
 
 use rustix::net::RecvFlags;
 use tokio::io::{Interest, ReadBuf};
 use tokio::net::UnixStream;
 
-use super::splice::{poll_call, splice};
+use super::splice::splice_kernel_socket;
 use super::{Io, KernelSocket};
 
 impl Io for UnixStream {
@@ -34,29 +33,7 @@ impl Io for UnixStream {
         }
     }
 
-    fn splices(&self) -> bool {
-        true
-    }
-
-    fn poll_splice_in(
-        &mut self,
-        cx: &mut Context<'_>,
-        pipe: BorrowedFd<'_>,
-        max: usize,
-    ) -> Poll<io::Result<usize>> {
-        let call = || self.try_io(Interest::READABLE, || splice(&*self, pipe, max));
-        poll_call(|| self.poll_read_ready(cx), call)
-    }
-
-    fn poll_splice_out(
-        &mut self,
-        cx: &mut Context<'_>,
-        pipe: BorrowedFd<'_>,
-        len: usize,
-    ) -> Poll<io::Result<usize>> {
-        let call = || self.try_io(Interest::WRITABLE, || splice(pipe, &*self, len));
-        poll_call(|| self.poll_write_ready(cx), call)
-    }
+    splice_kernel_socket!(self);
 
     fn kernel_socket(&self) -> Option<KernelSocket<'_>> {
         Some(KernelSocket::Unix(self))
