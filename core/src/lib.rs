@@ -50,11 +50,11 @@ pub use underpass_core_macros::extension;
 // The attribute's expansion names this crate, which is also used here.
 extern crate self as underpass_core;
 
-/// What the [`extension`](macro@extension) attribute and [`forward_io`] expand to; not for direct use.
+/// What the [`extension`](macro@extension) attribute, [`forward_io`] and [`forward_writes`] expand to; not for direct use.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::config::typetag;
     pub use bytes::Bytes;
     pub use inventory;
-    pub use tokio::io::ReadBuf;
+    pub use tokio::io::{AsyncWrite, ReadBuf};
 }

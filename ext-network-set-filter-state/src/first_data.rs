@@ -1,7 +1,7 @@
 //! A stream that tells when it is read from for the first time.
 
 use std::{
-    io::{self, IoSlice},
+    io,
     os::fd::BorrowedFd,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use underpass_core::{
-    forward_io,
+    forward_io, forward_writes,
     io::{BoxIo, Io, KernelSocket},
     user_space_socket::UserSpaceSocket,
 };
@@ -47,29 +47,7 @@ impl AsyncRead for OnFirstData {
 }
 
 impl AsyncWrite for OnFirstData {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
+    forward_writes!(self => self.inner);
 }
 
 impl Io for OnFirstData {

@@ -9,7 +9,7 @@
 /// ```
 /// # use std::{io, pin::Pin, task::{Context, Poll}};
 /// # use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-/// use underpass_core::forward_io;
+/// use underpass_core::{forward_io, forward_writes};
 /// use underpass_core::io::{BoxIo, Io};
 ///
 /// /// Carries something along and cannot be taken off.
@@ -23,17 +23,9 @@
 /// #         Pin::new(&mut self.inner).poll_read(cx, buf)
 /// #     }
 /// # }
-/// # impl<T: Unpin> AsyncWrite for Tagged<T> {
-/// #     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-/// #         Pin::new(&mut self.inner).poll_write(cx, buf)
-/// #     }
-/// #     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-/// #         Pin::new(&mut self.inner).poll_flush(cx)
-/// #     }
-/// #     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-/// #         Pin::new(&mut self.inner).poll_shutdown(cx)
-/// #     }
-/// # }
+/// impl<T: Unpin> AsyncWrite for Tagged<T> {
+///     forward_writes!(self => self.inner);
+/// }
 /// impl<T: Unpin + 'static> Io for Tagged<T> {
 ///     forward_io!(self => self.inner; except user_space_socket);
 /// }
@@ -102,6 +94,48 @@ macro_rules! forward_io {
     (@unless [] $method:ident(&; $($argument:ident: $type:ty),*) -> $result:ty, $self:ident, $inner:expr) => {
         fn $method(&$self $(, $argument: $type)*) -> $result {
             $crate::io::Io::$method(&$inner $(, $argument)*)
+        }
+    };
+}
+
+/// Forwards all methods of [`AsyncWrite`](tokio::io::AsyncWrite) to the stream below, vectors included: who writes them by hand and
+/// forgets those halves throughput and fails nothing. It stands in an `impl AsyncWrite for …` block of a type that is `Unpin`; for an
+/// example see [`forward_io`](crate::forward_io).
+#[macro_export]
+macro_rules! forward_writes {
+    ($self:ident => $inner:expr) => {
+        fn poll_write(
+            mut $self: ::std::pin::Pin<&mut Self>,
+            cx: &mut ::std::task::Context<'_>,
+            buf: &[u8],
+        ) -> ::std::task::Poll<::std::io::Result<usize>> {
+            $crate::__private::AsyncWrite::poll_write(::std::pin::Pin::new(&mut $inner), cx, buf)
+        }
+
+        fn poll_write_vectored(
+            mut $self: ::std::pin::Pin<&mut Self>,
+            cx: &mut ::std::task::Context<'_>,
+            bufs: &[::std::io::IoSlice<'_>],
+        ) -> ::std::task::Poll<::std::io::Result<usize>> {
+            $crate::__private::AsyncWrite::poll_write_vectored(::std::pin::Pin::new(&mut $inner), cx, bufs)
+        }
+
+        fn is_write_vectored(&$self) -> bool {
+            $crate::__private::AsyncWrite::is_write_vectored(&$inner)
+        }
+
+        fn poll_flush(
+            mut $self: ::std::pin::Pin<&mut Self>,
+            cx: &mut ::std::task::Context<'_>,
+        ) -> ::std::task::Poll<::std::io::Result<()>> {
+            $crate::__private::AsyncWrite::poll_flush(::std::pin::Pin::new(&mut $inner), cx)
+        }
+
+        fn poll_shutdown(
+            mut $self: ::std::pin::Pin<&mut Self>,
+            cx: &mut ::std::task::Context<'_>,
+        ) -> ::std::task::Poll<::std::io::Result<()>> {
+            $crate::__private::AsyncWrite::poll_shutdown(::std::pin::Pin::new(&mut $inner), cx)
         }
     };
 }
