@@ -38,6 +38,7 @@
 mod accounting;
 mod direction;
 mod future;
+mod limits;
 mod options;
 mod parking;
 mod pipe_pool;

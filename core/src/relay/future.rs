@@ -4,15 +4,14 @@ use std::io::ErrorKind;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::direction::{Direction, Failure, Surroundings};
+use super::limits::Limits;
 use super::{Accounting, BufferPool, Operation, RelayEnd, RelayOptions, Side};
 use crate::io::{AbortWatch, BoxIo, Io};
-use crate::stream_info::{DurationCell, InstantCell};
 use crate::timers::Alarm;
 use crate::user_space_socket::BufferLimits;
 
@@ -79,13 +78,6 @@ struct Rare {
 struct LastWords {
     failure: Failure,
     after_end: bool,
-}
-
-/// When to end although bytes may still come.
-struct Limits {
-    idle_timeout: DurationCell,
-    deadline: InstantCell,
-    last_activity: InstantCell,
 }
 
 impl<'a> Relay<'a> {
@@ -241,59 +233,6 @@ impl Engine {
         }
         pump.to_upstream.release(&pump.pool);
         pump.to_downstream.release(&pump.pool);
-    }
-}
-
-impl Limits {
-    fn new(idle_timeout: Option<Duration>, deadline: Option<Instant>) -> Self {
-        let limits = Self {
-            idle_timeout: DurationCell::default(),
-            deadline: InstantCell::default(),
-            last_activity: InstantCell::default(),
-        };
-        limits.idle_timeout.set(idle_timeout);
-        limits.deadline.set(deadline.map(Instant::into_std));
-        limits.note_activity(Instant::now());
-        limits
-    }
-
-    fn note_activity(&self, at: Instant) {
-        self.last_activity.set(Some(at.into_std()));
-    }
-
-    fn last_activity(&self) -> Instant {
-        self.last_activity.get().map_or_else(Instant::now, Instant::from_std)
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        self.deadline.get().map(Instant::from_std)
-    }
-
-    /// When the idle timeout is reached if nothing moves any more.
-    fn idle_at(&self) -> Option<Instant> {
-        self.idle_timeout.get().map(|timeout| self.last_activity() + timeout)
-    }
-
-    /// The next moment at which a limit may be reached.
-    fn next(&self) -> Option<Instant> {
-        self.idle_at().into_iter().chain(self.deadline()).min()
-    }
-
-    /// A failure, unless a limit is reached in the same moment: hops with the same limit end together, each by its own, as
-    /// in Envoy. Timers count milliseconds.
-    fn overtake(&self, failure: RelayEnd) -> RelayEnd {
-        self.check(Instant::now() + Duration::from_millis(1)).err().unwrap_or(failure)
-    }
-
-    /// The end if a limit is reached, else the next moment at which one may be.
-    fn check(&self, now: Instant) -> Result<Option<Instant>, RelayEnd> {
-        if self.deadline().is_some_and(|deadline| deadline <= now) {
-            return Err(RelayEnd::DurationTimeout);
-        }
-        if self.idle_at().is_some_and(|at| at <= now) {
-            return Err(RelayEnd::IdleTimeout);
-        }
-        Ok(self.next())
     }
 }
 
