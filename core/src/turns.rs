@@ -133,8 +133,18 @@ impl Count {
     }
 }
 
-/// Counts for ever, as long as somebody waits.
+/// Somebody counts, until it is dropped.
+struct Started<'a>(&'a Count);
+
+impl Drop for Started<'_> {
+    fn drop(&mut self) {
+        self.0.started.set(false);
+    }
+}
+
+/// Counts for ever, as long as somebody waits. If the set of tasks that it is one of ends, the next who waits starts another one.
 async fn count(count: Rc<Count>) -> Infallible {
+    let _started = Started(&count);
     loop {
         poll_fn(|cx| {
             if !count.is_idle() {
@@ -209,6 +219,15 @@ mod tests {
                 assert_eq!(turns.0.passed.get(), 3);
             })
             .await;
+    }
+
+    #[tokio::test]
+    async fn counting_goes_on_in_another_set_of_tasks() {
+        let turns = Turns::default();
+        for passed in [2, 4] {
+            LocalSet::new().run_until(turns.pass(2)).await;
+            assert_eq!(turns.0.passed.get(), passed);
+        }
     }
 
     #[tokio::test]
