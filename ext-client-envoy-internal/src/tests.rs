@@ -11,6 +11,8 @@ use underpass_core::{
     config::Value,
     filter_state::{Entry, LifeSpan, SharedWithUpstream, StringObject},
     internal_listener::InternalListener,
+    io::BoxIo,
+    relay::{RelayCounts, RelayOptions, relay},
     runtime::Layer,
     stream_info::{Passthrough, StreamInfo},
     testing::TestServer,
@@ -195,6 +197,35 @@ async fn a_listener_that_closes_a_turn_later_fails_the_connection_with_delay() {
                 });
             });
             assert_eq!(connect_error(&server, &worker).await, "delayed connect error: Invalid argument");
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_listener_that_is_connected_upstream_is_not_waited_for() {
+    let server = TestServer::default();
+    LocalSet::new()
+        .run_until(async {
+            let (worker, _) = worker_with_listener(&server, "inner", |socket| {
+                spawn_local(async move {
+                    let (upstream, mut origin) = pair(PairOptions::new(Address::internal("origin", "")));
+                    let (mut downstream, mut upstream): (BoxIo, BoxIo) = (Box::new(socket), Box::new(upstream));
+                    let counts = Rc::new(RelayCounts::default());
+                    let relay = relay(&mut downstream, &mut upstream, RelayOptions::default(), counts);
+                    let answer = async { origin.write_all(b"hi").await.map(|()| origin) };
+                    let (_, _) = tokio::join!(relay, answer);
+                });
+            });
+            let connecting = spawn_local(async move {
+                tokio::select! {
+                    biased;
+                    connected = connect(&server, &worker, None, Passthrough::default()) => connected.unwrap().io,
+                    () = yield_now() => panic!("a turn has passed"),
+                }
+            });
+            let mut text = [0; 2];
+            connecting.await.unwrap().read_exact(&mut text).await.unwrap();
+            assert_eq!(&text, b"hi");
         })
         .await;
 }
