@@ -299,6 +299,53 @@ fn see(script: &Script, fuse_hops: bool) -> Seen {
     runtime.unwrap().block_on(LocalSet::new().run_until(play(script, fuse_hops)))
 }
 
+/// Messages and a half-close pass through a hop without its relay, which runs once to park and once to end.
+#[tokio::test]
+async fn a_parked_relay_rests_until_both_ends_have_finished() {
+    let (mut client, hop, mut origin) = (tcp().await, user_space(1024), tcp().await);
+    let polls = Rc::new(Cell::new(0));
+    let counted = Rc::clone(&polls);
+    let test = async {
+        let heard = Rc::<Heard>::default();
+        let accounting = Rc::clone(&heard);
+        let (mut downstream, mut upstream) = (hop.near, origin.near);
+        let inner = spawn_local(async move {
+            let relay = relay(&mut downstream, &mut upstream, RelayOptions::default(), accounting as _);
+            let mut relay = std::pin::pin!(relay);
+            let counting = poll_fn(|cx| {
+                counted.set(counted.get() + 1);
+                relay.as_mut().poll(cx)
+            });
+            Ending::from(counting.await)
+        });
+        let outer = start(client.near, hop.far, RelayOptions::default());
+        let mut text = [0; 4];
+        for _message in 0..3 {
+            client.far.write_all(b"ping").await.unwrap();
+            origin.far.read_exact(&mut text).await.unwrap();
+            origin.far.write_all(b"pong").await.unwrap();
+            client.far.read_exact(&mut text).await.unwrap();
+        }
+        client.far.shutdown().await.unwrap();
+        assert_eq!(origin.far.read(&mut text).await.unwrap(), 0);
+        assert_eq!(polls.get(), 1);
+        origin.far.write_all(b"last").await.unwrap();
+        client.far.read_exact(&mut text).await.unwrap();
+        assert_eq!(polls.get(), 1);
+
+        drop(origin.far);
+        assert_eq!(client.far.read(&mut text).await.unwrap(), 0);
+        assert_eq!(inner.await.unwrap(), Ending::Finished(Side::Downstream));
+        assert_eq!(outer.running.await.unwrap(), Ending::Finished(Side::Downstream));
+        assert_eq!(polls.get(), 2);
+        assert_eq!(
+            (heard.bytes(), heard.events.take()),
+            ([12, 12, 16, 16], vec!["Downstream ended".to_owned(), "Upstream ended".to_owned(),])
+        );
+    };
+    LocalSet::new().run_until(test).await;
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
