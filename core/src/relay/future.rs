@@ -187,7 +187,7 @@ impl Engine {
             let in_time = alarm.filter(|alarm| alarm.moment() <= next);
             in_time.unwrap_or_else(|| options.timers.at(next))
         });
-        Self { pump, timer, limits }
+        Self { pump, limits, timer }
     }
 
     fn poll(&mut self, downstream: &mut BoxIo, upstream: &mut BoxIo, cx: &mut Context<'_>) -> Poll<RelayEnd> {
