@@ -187,8 +187,12 @@ impl ResourceState {
     // Gauges move with the transitions that this very call made, so that they are right whatever other workers do.
     fn take(&self) {
         let before = self.in_use.fetch_add(1, Ordering::Relaxed);
-        // Below the limit this changes nothing, but from now on the gauge counts as used, as in Envoy.
-        self.open.add(u64::from(before + 1 == self.max.max(1)));
+        if before + 1 == self.max.max(1) {
+            self.open.inc();
+        } else {
+            // As in Envoy, the gauge counts as used from now on.
+            self.open.touch();
+        }
         if let Some(remaining) = self.remaining.as_ref().filter(|_| before < self.max) {
             remaining.dec();
         }

@@ -17,11 +17,13 @@ impl Counter {
     }
 
     /// Adds one.
+    #[inline]
     pub fn inc(&self) {
         self.add(1);
     }
 
     /// Adds `amount`.
+    #[inline]
     pub fn add(&self, amount: u64) {
         if let Some(number) = &self.0 {
             number.add(amount);

@@ -16,16 +16,19 @@ impl Gauge {
     }
 
     /// Adds one.
+    #[inline]
     pub fn inc(&self) {
         self.add(1);
     }
 
     /// Subtracts one.
+    #[inline]
     pub fn dec(&self) {
         self.sub(1);
     }
 
     /// Adds `amount`.
+    #[inline]
     pub fn add(&self, amount: u64) {
         if let Some(number) = &self.0 {
             number.add(amount);
@@ -33,8 +36,17 @@ impl Gauge {
     }
 
     /// Subtracts `amount`. It may have been added by another worker.
+    #[inline]
     pub fn sub(&self, amount: u64) {
         self.add(amount.wrapping_neg());
+    }
+
+    /// Counts as [used](Self::used), as if one had been added and subtracted at once.
+    #[inline]
+    pub fn touch(&self) {
+        if let Some(number) = &self.0 {
+            number.mark_used();
+        }
     }
 
     /// Makes the number `value`. For gauges that describe the whole process and have one writer: what workers add

@@ -177,11 +177,17 @@ impl Number {
         self.block.flag(self.index(), USED)
     }
 
-    fn mark_used(&self) {
+    pub(super) fn mark_used(&self) {
         if !self.used.load(Ordering::Relaxed) {
-            self.used.store(true, Ordering::Relaxed);
-            self.block.flags[self.index()].fetch_or(USED, Ordering::Relaxed);
+            self.first_use();
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn first_use(&self) {
+        self.used.store(true, Ordering::Relaxed);
+        self.block.flags[self.index()].fetch_or(USED, Ordering::Relaxed);
     }
 
     pub(super) fn block(&self) -> &Arc<Block> {

@@ -18,9 +18,13 @@ pub struct Bin {
 
 impl Bin {
     fn of(value: u64) -> Self {
-        let Some(exponent) = value.checked_ilog10() else { return Self { exponent: 0, digits: 0 } };
-        let two_digits = if exponent == 0 { value * 10 } else { value / 10_u64.pow(exponent - 1) };
-        // ilog10 of a u64 is at most 19 and two_digits lies in 10..=99, so neither is cut.
+        let (exponent, two_digits) = match value {
+            // Most numbers are small, and need no division.
+            0..10 => (0, value * 10),
+            10..100 => (1, value),
+            _ => (value.ilog10(), value / 10_u64.pow(value.ilog10() - 1)),
+        };
+        // ilog10 of a u64 is at most 19 and two_digits is at most 99, so neither is cut.
         #[expect(clippy::cast_possible_truncation)]
         Self { exponent: exponent as u8, digits: two_digits as u8 }
     }
