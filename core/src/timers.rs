@@ -21,8 +21,6 @@ use slab::Slab;
 use smallvec::SmallVec;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::stream_info::InstantCell;
-
 /// How many ticks a second has.
 const TICKS_PER_SECOND: u32 = 4;
 const TICK: Duration = Duration::from_millis(1000 / TICKS_PER_SECOND as u64);
@@ -48,14 +46,13 @@ pub struct Timers(Option<Rc<Wheel>>);
 #[must_use = "futures do nothing unless polled"]
 pub struct Alarm {
     timers: Timers,
-    at: InstantCell,
     state: State,
 }
 
 enum State {
-    /// Nobody waits yet.
-    Idle,
-    /// It is this one of the wheel.
+    /// Nobody waits yet for this moment.
+    Idle(Instant),
+    /// It is this one of the wheel, which knows the moment.
     Coarse(u32),
     /// Its moment is near.
     Exact(Pin<Box<Sleep>>),
@@ -77,9 +74,7 @@ impl Timers {
 
     /// An alarm for a moment.
     pub fn at(&self, at: Instant) -> Alarm {
-        let alarm = Alarm { timers: self.clone(), at: InstantCell::default(), state: State::Idle };
-        alarm.at.set(Some(at.into_std()));
-        alarm
+        Alarm { timers: self.clone(), state: State::Idle(at) }
     }
 
     /// What a future comes to, unless it takes longer than `limit`. If both happen in the same moment, the future counts.
@@ -109,34 +104,40 @@ impl fmt::Debug for Timers {
 impl Alarm {
     /// When it goes off.
     pub fn moment(&self) -> Instant {
-        // It is always set.
-        self.at.get().map_or_else(Instant::now, Instant::from_std)
+        match (&self.state, &self.timers.0) {
+            (State::Idle(at), _) => *at,
+            (State::Exact(sleep), _) => sleep.deadline(),
+            (State::Coarse(key), Some(wheel)) => wheel.moment_of(*key),
+            // proven: who has no wheel is in none.
+            (State::Coarse(_), None) => Instant::now(),
+        }
     }
 
     /// Moves it to another moment.
     pub fn reset(&mut self, at: Instant) {
         self.forget();
-        self.at.set(Some(at.into_std()));
+        self.state = State::Idle(at);
     }
 
-    fn forget(&mut self) {
+    fn forget(&self) {
         if let (State::Coarse(key), Some(wheel)) = (&self.state, &self.timers.0) {
             // The last waker of a task drops its future, and other alarms with it: not before the borrow has ended.
             let _waker = wheel.turning.borrow_mut().remove(*key);
         }
-        self.state = State::Idle;
     }
 
     /// Whether it waits in the wheel from now on.
-    fn enter_wheel(&mut self, waker: &Waker) -> bool {
+    fn enter_wheel(&mut self, at: Instant, waker: &Waker) -> bool {
         let Some(wheel) = &self.timers.0 else { return false };
-        let tick = wheel.tick_of(self.moment());
+        let (tick, into_tick) = wheel.place_of(at);
+        // What is decades away is none of the wheel's.
+        let Ok(short_tick) = u32::try_from(tick) else { return false };
         // This tick has begun, or the wheel might not get to it in time. Where the last look at the clock leaves no doubt, it is
         // not looked at again; if that was long ago, the wheel gets to the alarm at once, and finds the same.
         if tick <= wheel.seen.get() + NEAR && tick <= wheel.present_tick() + 1 {
             return false;
         }
-        let (key, driver) = wheel.turning.borrow_mut().insert(tick, waker.clone());
+        let (key, driver) = wheel.turning.borrow_mut().insert(short_tick, into_tick, waker.clone());
         if let Some(driver) = driver {
             driver.wake();
         }
@@ -150,22 +151,27 @@ impl Future for Alarm {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if let (State::Coarse(key), Some(wheel)) = (&this.state, &this.timers.0) {
-            let mut replaced = None;
-            if wheel.turning.borrow_mut().waits(*key, cx.waker(), &mut replaced) {
-                return Poll::Pending;
+        match (&mut this.state, &this.timers.0) {
+            (State::Exact(sleep), _) => return sleep.as_mut().poll(cx),
+            (State::Coarse(key), Some(wheel)) => {
+                let mut replaced = None;
+                if wheel.turning.borrow_mut().waits(*key, cx.waker(), &mut replaced) {
+                    return Poll::Pending;
+                }
             }
-            this.forget();
-        } else if matches!(this.state, State::Idle) && this.enter_wheel(cx.waker()) {
-            return Poll::Pending;
+            (State::Idle(at), _) => {
+                let at = *at;
+                if this.enter_wheel(at, cx.waker()) {
+                    return Poll::Pending;
+                }
+            }
+            (State::Coarse(_), None) => {}
         }
-        if matches!(this.state, State::Idle) {
-            this.state = State::Exact(Box::pin(sleep_until(this.moment())));
-        }
-        match &mut this.state {
-            State::Exact(sleep) => sleep.as_mut().poll(cx),
-            State::Idle | State::Coarse(_) => Poll::Pending,
-        }
+        let mut sleep = Box::pin(sleep_until(this.moment()));
+        let outcome = sleep.as_mut().poll(cx);
+        this.forget();
+        this.state = State::Exact(sleep);
+        outcome
     }
 }
 
@@ -185,9 +191,25 @@ struct Wheel {
 impl Wheel {
     /// The tick that a moment is in.
     fn tick_of(&self, at: Instant) -> u64 {
+        self.place_of(at).0
+    }
+
+    /// The tick that a moment is in, and how many nanoseconds after its beginning.
+    fn place_of(&self, at: Instant) -> (u64, u32) {
         let since = at.saturating_duration_since(self.origin);
-        since.as_secs() * u64::from(TICKS_PER_SECOND)
-            + u64::from(since.subsec_millis() / (1000 / TICKS_PER_SECOND))
+        let (ticks, into_tick) =
+            (since.subsec_nanos() / TICK.subsec_nanos(), since.subsec_nanos() % TICK.subsec_nanos());
+        (since.as_secs() * u64::from(TICKS_PER_SECOND) + u64::from(ticks), into_tick)
+    }
+
+    /// When an alarm goes off that waits here.
+    fn moment_of(&self, key: u32) -> Instant {
+        let turning = self.turning.borrow();
+        match turning.waiting.get(key as usize) {
+            Some(entry) => self.start_of(entry.tick.into()) + Duration::from_nanos(entry.into_tick.into()),
+            // proven: an entry is there as long as its alarm says that it waits here.
+            None => Instant::now(),
+        }
     }
 
     fn present_tick(&self) -> u64 {
@@ -213,7 +235,9 @@ struct Turning {
 
 /// An alarm in the wheel.
 struct Waiting {
-    tick: u64,
+    tick: u32,
+    /// How many nanoseconds of that tick have to pass.
+    into_tick: u32,
     /// `None` once the wheel has got to it.
     waker: Option<Waker>,
     before: u32,
@@ -242,18 +266,18 @@ fn place(tick: u64) -> usize {
 
 impl Turning {
     /// Adds an alarm; returns its key, and who has to be woken because it comes before all others.
-    fn insert(&mut self, tick: u64, waker: Waker) -> (u32, Option<Waker>) {
-        let slot = &mut self.slots[place(tick)];
-        slot.earliest = slot.earliest.min(tick);
-        let entry = Waiting { tick, waker: Some(waker), before: NONE, after: slot.first };
+    fn insert(&mut self, tick: u32, into_tick: u32, waker: Waker) -> (u32, Option<Waker>) {
+        let slot = &mut self.slots[place(tick.into())];
+        slot.earliest = slot.earliest.min(tick.into());
+        let entry = Waiting { tick, into_tick, waker: Some(waker), before: NONE, after: slot.first };
         // proven: there is not the memory for so many.
         let key = u32::try_from(self.waiting.insert(entry)).unwrap_or(NONE);
         let after = std::mem::replace(&mut slot.first, key);
         if let Some(next) = self.waiting.get_mut(after as usize) {
             next.before = key;
         }
-        let comes_first = tick < self.armed;
-        self.armed = self.armed.min(tick);
+        let comes_first = u64::from(tick) < self.armed;
+        self.armed = self.armed.min(tick.into());
         (key, if comes_first { self.driver.take() } else { None })
     }
 
@@ -280,7 +304,7 @@ impl Turning {
         let (tick, before, after) = (entry.tick, entry.before, entry.after);
         match self.waiting.get_mut(before as usize) {
             Some(entry) => entry.after = after,
-            None => self.slots[place(tick)].first = after,
+            None => self.slots[place(tick.into())].first = after,
         }
         if let Some(entry) = self.waiting.get_mut(after as usize) {
             entry.before = before;
@@ -297,7 +321,7 @@ impl Turning {
             }
             let (mut key, mut earliest) = (self.slots[at].first, u64::MAX);
             while let Some(entry) = self.waiting.get(key as usize) {
-                let (this, tick) = (key, entry.tick);
+                let (this, tick) = (key, u64::from(entry.tick));
                 key = entry.after;
                 if tick <= now {
                     due.extend(self.unlink(this));
