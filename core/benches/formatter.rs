@@ -2,12 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a benchmark that cannot go on shall say so and end")]
 
-use std::{
-    cell::RefCell,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{cell::RefCell, net::SocketAddr, sync::Arc, time::Duration};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use underpass_core::{
@@ -40,8 +35,8 @@ fn address(text: &str) -> Address {
 fn stream() -> StreamInfo {
     let listener = ListenerInfo { name: "outer".into(), ..ListenerInfo::default() };
     let mut info =
-        StreamInfo::new(7, Arc::new(listener), address("127.0.0.1:49666"), address("127.0.0.1:29350"));
-    info.start_time = SystemTime::UNIX_EPOCH + Duration::new(1_795_442_613, 433_518_000);
+        StreamInfo::new(7, Arc::new(listener), address("127.0.0.1:49666"), address("127.0.0.1:29350"))
+            .starting_at(Duration::new(1_795_442_613, 433_518_000));
     info.bytes_received.set(5);
     info.bytes_sent.set(6);
     info.completed_after.set(Some(Duration::from_micros(51_586)));

@@ -3,6 +3,7 @@
 //! One [`StreamInfo`] is made when a connection is accepted and lives until its access logs are written. It belongs
 //! to one worker, so its fields are cells: everybody on the connection's way holds the same `Rc`.
 
+mod address_cell;
 mod attempted;
 mod moments;
 mod on_demand;
@@ -27,8 +28,9 @@ use crate::{
     response_flags::{ResponseFlag, ResponseFlags},
 };
 
+pub use address_cell::AddressCell;
 use attempted::Attempted;
-pub use moments::{DurationCell, InstantCell};
+pub use moments::{DurationCell, InstantCell, Moment};
 pub use on_demand::OnDemand;
 use on_demand::{Recycled, Shelf};
 pub(crate) use uuid::Uuid;
@@ -76,9 +78,9 @@ pub struct UpstreamInfo {
     /// The cluster that was chosen.
     pub cluster: RefCell<Option<Arc<ClusterInfo>>>,
     /// This proxy's end of the upstream connection.
-    pub local_address: RefCell<Option<Address>>,
+    pub local_address: AddressCell,
     /// The peer's end.
-    pub remote_address: RefCell<Option<Address>>,
+    pub remote_address: AddressCell,
     /// The number of the upstream connection.
     pub connection_id: Cell<Option<NonZeroU64>>,
     /// Filter state that this stream shares with the upstream connection.
@@ -139,12 +141,12 @@ impl UpstreamInfo {
 
     /// Notes the one connection that a relayed stream has, and its host as tried. If it was the first to be tried, that takes no
     /// memory.
-    pub fn note_only_connection(&self, host: &Arc<Host>, connection_id: u64) {
+    pub fn note_only_connection(&self, host: Arc<Host>, connection_id: u64) {
         if self.details.get().is_some() {
-            self.note_attempt(Arc::clone(host));
-            return self.note_connection(host, connection_id);
+            self.note_attempt(Arc::clone(&host));
+            return self.note_connection(&host, connection_id);
         }
-        *self.host.borrow_mut() = Some(Arc::clone(host));
+        *self.host.borrow_mut() = Some(host);
         self.connection_id.set(NonZeroU64::new(connection_id));
     }
 
@@ -226,10 +228,10 @@ impl DownstreamAddresses {
 pub struct StreamInfo {
     /// The number of the downstream connection, unique in this process.
     pub connection_id: u64,
-    /// When it was accepted, on the wall clock.
-    pub start_time: SystemTime,
+    /// When it was accepted, on the wall clock: nanoseconds after 1970.
+    start_time: u64,
     /// When it was accepted, on the monotonic clock.
-    pub start: Instant,
+    start: Moment,
     /// The listener that accepted it.
     pub listener: Arc<ListenerInfo>,
     /// How many internal listeners the connection came through; 0 for a kernel socket.
@@ -351,8 +353,8 @@ impl StreamInfo {
     pub fn new(connection_id: u64, listener: Arc<ListenerInfo>, remote: Address, local: Address) -> Self {
         Self {
             connection_id,
-            start_time: SystemTime::now(),
-            start: Instant::now(),
+            start_time: moments::wall_clock(),
+            start: Moment::now(),
             listener,
             internal_hops: Cell::new(0),
             addresses: RefCell::new(DownstreamAddresses::new(remote, local)),
@@ -383,8 +385,8 @@ impl StreamInfo {
         }
         Self {
             connection_id: self.connection_id,
-            start_time: SystemTime::now(),
-            start: Instant::now(),
+            start_time: moments::wall_clock(),
+            start: Moment::now(),
             listener: Arc::clone(&self.listener),
             internal_hops: self.internal_hops.clone(),
             addresses: self.addresses.clone(),
@@ -405,6 +407,23 @@ impl StreamInfo {
         }
     }
 
+    /// When it was accepted, on the wall clock.
+    pub fn start_time(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_nanos(self.start_time)
+    }
+
+    /// Moves its start on the wall clock, for tests that print it.
+    #[must_use]
+    pub fn starting_at(mut self, time: Duration) -> Self {
+        self.start_time = moments::nanoseconds(time);
+        self
+    }
+
+    /// When it was accepted, on the monotonic clock.
+    pub fn start(&self) -> Instant {
+        self.start.into()
+    }
+
     /// Adds a response flag.
     pub fn set_flag(&self, flag: ResponseFlag) {
         let mut flags = self.flags.get();
@@ -415,13 +434,13 @@ impl StreamInfo {
     /// Notes that the stream is complete; the first call counts.
     pub fn complete(&self) {
         if self.completed_after.get().is_none() {
-            self.completed_after.set(Some(self.start.elapsed()));
+            self.completed_after.set(Some(Moment::now().since(self.start)));
         }
     }
 
     /// How long the stream took, or has taken so far.
     pub fn duration(&self) -> Duration {
-        self.completed_after.get().unwrap_or_else(|| self.start.elapsed())
+        self.completed_after.get().unwrap_or_else(|| Moment::now().since(self.start))
     }
 
     /// Takes over what the previous hop handed on; the listener does this at accept, before listener filters run.
@@ -465,7 +484,7 @@ mod tests {
     #[test]
     fn a_connection_that_is_only_relayed_takes_little_memory() {
         // Every connection has one, and one more for each internal hop.
-        assert!(size_of::<StreamInfo>() <= 432, "{} bytes", size_of::<StreamInfo>());
+        assert!(size_of::<StreamInfo>() <= 368, "{} bytes", size_of::<StreamInfo>());
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl Exchange {
         } else {
             settings.stats.downstream_rq_http1_total.inc();
         }
-        let now = Instant::from_std(info.start);
+        let now = Instant::from_std(info.start());
         let exchange = Rc::new(Self {
             connection: Rc::clone(connection),
             key: Cell::new(0),

@@ -220,8 +220,8 @@ pub(crate) fn merged_with_dynamic(
 fn forget_attempt(info: &StreamInfo) {
     let upstream = &info.upstream;
     upstream.host.take();
-    upstream.local_address.take();
-    upstream.remote_address.take();
+    upstream.local_address.set(None);
+    upstream.remote_address.set(None);
     upstream.connection_id.take();
     upstream.details.transport_failure_reason.take();
     upstream.details.protocol.take();

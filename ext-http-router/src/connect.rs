@@ -95,8 +95,8 @@ async fn open(request: &mut Request, log: Option<&AttemptLog>) -> Result<Opened,
 /// Leaves in `info` what is to be known of the connection.
 fn note(connection: &UpstreamConnection, info: &StreamInfo) {
     let upstream = &info.upstream;
-    upstream.local_address.borrow_mut().clone_from(&connection.local_address);
-    *upstream.remote_address.borrow_mut() = Some(connection.remote_address.clone());
+    upstream.local_address.set(connection.local_address.clone());
+    upstream.remote_address.set(Some(connection.remote_address.clone()));
     upstream.note_connection(&connection.host, connection.connection_id);
 }
 

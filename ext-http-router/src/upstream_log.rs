@@ -145,8 +145,8 @@ impl AttemptLog {
         let (from, to) = (&self.stream.info.upstream, &self.info.upstream);
         to.host.replace(from.host.borrow().clone());
         to.cluster.replace(from.cluster.borrow().clone());
-        to.local_address.replace(from.local_address.borrow().clone());
-        to.remote_address.replace(from.remote_address.borrow().clone());
+        to.local_address.set(from.local_address.get());
+        to.remote_address.set(from.remote_address.get());
         to.connection_id.set(from.connection_id.get());
         to.details.transport_failure_reason.replace(from.details.transport_failure_reason.borrow().clone());
         to.connect_started.set(from.connect_started.get());

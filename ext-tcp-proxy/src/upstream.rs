@@ -63,15 +63,11 @@ pub(crate) enum OpenFailure {
 /// comes here, so it is spared the box.
 pub(crate) async fn open_raw(attempt: Attempt<'_>) -> Result<Upstream, OpenFailure> {
     let connection = attempt.cluster.open_tcp(attempt.context).await?;
-    note(&connection, attempt.info);
-    let UpstreamConnection { io, cluster, lease, .. } = connection;
+    let UpstreamConnection { io, host, cluster, local_address, remote_address, connection_id, lease } =
+        connection;
+    let upstream = &attempt.info.upstream;
+    upstream.local_address.set(local_address);
+    upstream.remote_address.set(Some(remote_address));
+    upstream.note_only_connection(host, connection_id);
     Ok(Upstream { io, cluster, lease: Some(lease), for_client: None, trailers: None })
-}
-
-/// Leaves in `info` what is to be known of a connection.
-fn note(connection: &UpstreamConnection, info: &SharedStreamInfo) {
-    let upstream = &info.upstream;
-    upstream.local_address.borrow_mut().clone_from(&connection.local_address);
-    *upstream.remote_address.borrow_mut() = Some(connection.remote_address.clone());
-    upstream.note_only_connection(&connection.host, connection.connection_id);
 }

@@ -150,7 +150,6 @@ impl ListenerBase {
 
     /// Writes the listener's own access logs for a connection that is done.
     fn log(&self, info: &StreamInfo) {
-        info.complete();
         self.access_logs.log(&FormatContext::new(info, AccessLogType::NotSet));
     }
 }

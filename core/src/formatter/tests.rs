@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::*;
 use crate::address::Address;
@@ -55,9 +55,8 @@ fn stream() -> StreamInfo {
         metadata: Arc::new(metadata("lm", r#"{"k":"listenerval"}"#)),
         ..ListenerInfo::default()
     };
-    let mut info =
-        StreamInfo::new(7, Arc::new(listener), socket("127.0.0.1:49666"), socket("127.0.0.1:29350"));
-    info.start_time = SystemTime::UNIX_EPOCH + Duration::new(1_795_442_613, 433_518_000);
+    let info = StreamInfo::new(7, Arc::new(listener), socket("127.0.0.1:49666"), socket("127.0.0.1:29350"))
+        .starting_at(Duration::new(1_795_442_613, 433_518_000));
     info.bytes_received.set(5);
     info.bytes_sent.set(6);
     *info.filter_chain_name.borrow_mut() = Some("fc".into());
@@ -84,13 +83,13 @@ fn stream() -> StreamInfo {
         r#"{"k":"cval","n":3.5,"b":true,"z":null,"l":[1,"x",{"a":null}],"s":{"y":1,"a":"\"q\""}}"#,
     );
     *info.upstream.cluster.borrow_mut() = Some(Arc::new(cluster));
-    *info.upstream.local_address.borrow_mut() = Some(socket("127.0.0.1:41898"));
-    *info.upstream.remote_address.borrow_mut() = Some(socket("127.0.0.1:29099"));
+    info.upstream.local_address.set(Some(socket("127.0.0.1:41898")));
+    info.upstream.remote_address.set(Some(socket("127.0.0.1:29099")));
     info.upstream.note_connection(&host, 1);
     info.upstream.attempts.set(1);
     info.upstream.connection_pool_ready.set(Some(Duration::from_micros(400)));
-    info.upstream.connect_started.set(Some(info.start + Duration::from_micros(214)));
-    info.upstream.connected.set(Some(info.start + Duration::from_micros(521)));
+    info.upstream.connect_started.set(Some(info.start() + Duration::from_micros(214)));
+    info.upstream.connected.set(Some(info.start() + Duration::from_micros(521)));
     info.upstream.wire_bytes_sent.set(5);
     info.upstream.wire_bytes_received.set(6);
     info
@@ -223,7 +222,7 @@ fn a_failed_stream_prints_as_in_envoy() {
     *info.upstream.details.transport_failure_reason.borrow_mut() =
         Some("delayed connect error: Connection refused".to_owned());
     *info.upstream.host.borrow_mut() = Some(Arc::new(Host::new(2, socket("[::1]:29999"))));
-    info.upstream.remote_address.take();
+    info.upstream.remote_address.set(None);
     info.upstream.connection_id.set(None);
     *info.details.downstream_local_close_reason.borrow_mut() = Some("tcp_session_idle_timeout".into());
     assert_eq!(

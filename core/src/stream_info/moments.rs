@@ -3,46 +3,98 @@
 
 use std::{
     cell::Cell,
+    num::NonZeroU64,
     sync::LazyLock,
     time::{Duration, Instant},
 };
 
-/// What moments are counted from. Some are earlier than whoever asks for it first.
-static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+use rustix::time::{ClockId, clock_gettime};
 
-/// What stands for the origin: half of what there is, some 292 years each way.
-const AT_ORIGIN: u64 = u64::MAX / 2;
+/// A moment of the monotonic clock, to the nanosecond. It takes half the memory of the standard library's [`Instant`], and a
+/// difference of two is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(NonZeroU64);
+
+/// Nanoseconds that stand for the clock's zero: half of what there is, some 292 years each way.
+const AT_ZERO: u64 = u64::MAX / 2;
+
+/// The same moment on both clocks. Which zero an [`Instant`] counts from cannot be asked.
+static ORIGIN: LazyLock<(Instant, Moment)> = LazyLock::new(|| {
+    let look = |_| {
+        let before = Moment::now();
+        let instant = Instant::now();
+        (Moment::now().since(before), instant, before)
+    };
+    // The shortest of several looks, in case that others ran in the midst of one.
+    let (_, instant, moment) = (0..8).map(look).min().unwrap_or_else(|| look(0));
+    (instant, moment)
+});
+
+impl Moment {
+    /// Reads the clock.
+    pub fn now() -> Self {
+        let now = clock_gettime(ClockId::Monotonic);
+        Self::at(AT_ZERO.saturating_add_signed(now.tv_sec * 1_000_000_000 + now.tv_nsec))
+    }
+
+    /// How long after another moment this is; nothing if it is before.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
+    }
+
+    fn at(nanoseconds: u64) -> Self {
+        Self(NonZeroU64::new(nanoseconds).unwrap_or(NonZeroU64::MIN))
+    }
+}
+
+impl From<Moment> for Instant {
+    fn from(moment: Moment) -> Self {
+        let (instant, origin) = *ORIGIN;
+        // proven: a moment is what the clock said or what an instant was, so there is such an instant, but for the first moments
+        // of a machine.
+        let there = if moment >= origin {
+            instant.checked_add(moment.since(origin))
+        } else {
+            instant.checked_sub(origin.since(moment))
+        };
+        there.unwrap_or(instant)
+    }
+}
+
+impl From<Instant> for Moment {
+    fn from(at: Instant) -> Self {
+        let (instant, Self(origin)) = *ORIGIN;
+        Self::at(match at.checked_duration_since(instant) {
+            Some(after) => origin.get().saturating_add(nanoseconds(after)),
+            None => origin.get().saturating_sub(nanoseconds(instant.duration_since(at))),
+        })
+    }
+}
+
+/// The wall clock, in nanoseconds after 1970.
+pub(super) fn wall_clock() -> u64 {
+    let now = clock_gettime(ClockId::Realtime);
+    u64::try_from(now.tv_sec * 1_000_000_000 + now.tv_nsec).unwrap_or_default()
+}
 
 /// A cell for a moment, to the nanosecond.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct InstantCell(Cell<u64>);
+pub struct InstantCell(Cell<Option<Moment>>);
 
 impl InstantCell {
     /// The moment, if it is known.
     pub fn get(&self) -> Option<Instant> {
-        let since = self.0.get();
-        if since == 0 {
-            return None;
-        }
-        if let Some(after) = since.checked_sub(AT_ORIGIN) {
-            return ORIGIN.checked_add(Duration::from_nanos(after));
-        }
-        ORIGIN.checked_sub(Duration::from_nanos(AT_ORIGIN - since))
+        self.0.get().map(Instant::from)
     }
 
     /// Replaces it.
     pub fn set(&self, moment: Option<Instant>) {
-        self.0.set(moment.map_or(0, |moment| match moment.checked_duration_since(*ORIGIN) {
-            Some(after) => AT_ORIGIN.saturating_add(nanoseconds(after)),
-            None => AT_ORIGIN.saturating_sub(nanoseconds(ORIGIN.duration_since(moment))).max(1),
-        }));
+        self.0.set(moment.map(Moment::from));
     }
 
     /// Forgets it.
     pub fn take(&self) -> Option<Instant> {
-        let moment = self.get();
-        self.set(None);
-        moment
+        self.0.take().map(Instant::from)
     }
 }
 
@@ -62,7 +114,7 @@ impl DurationCell {
     }
 }
 
-fn nanoseconds(duration: Duration) -> u64 {
+pub(super) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -76,8 +128,9 @@ mod tests {
         let (moment, duration) = (InstantCell::default(), DurationCell::default());
         assert_eq!((moment.get(), duration.get()), (None, None));
         let hour = Duration::from_secs(3600);
-        let just_before = ORIGIN.checked_sub(Duration::from_nanos(1));
-        for at in [*ORIGIN, earlier, Instant::now(), just_before.unwrap_or(earlier), *ORIGIN + hour] {
+        let origin = ORIGIN.0;
+        let just_before = origin.checked_sub(Duration::from_nanos(1));
+        for at in [origin, earlier, Instant::now(), just_before.unwrap_or(earlier), origin + hour] {
             moment.set(Some(at));
             assert_eq!(moment.get(), Some(at));
         }

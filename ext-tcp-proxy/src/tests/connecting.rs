@@ -62,7 +62,7 @@ async fn the_host_and_the_reason_of_a_failure_are_known() {
             let why = info.upstream.details.transport_failure_reason.borrow().clone();
             assert_eq!(why.as_deref(), Some("delayed_connect_error:_Connection_refused"));
             assert_eq!(info.upstream.host.borrow().as_ref().unwrap().address.to_string(), "envoy://host/");
-            assert_eq!(*info.upstream.remote_address.borrow(), None);
+            assert_eq!(info.upstream.remote_address.get(), None);
         })
         .await;
 }

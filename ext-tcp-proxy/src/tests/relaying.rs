@@ -95,8 +95,8 @@ async fn the_stream_info_knows_the_upstream_connection() {
             let (info, upstream) = (&served.info, &served.info.upstream);
             assert_eq!(upstream.host.borrow().as_ref().unwrap().address.to_string(), "envoy://host/");
             assert_eq!(&*upstream.cluster.borrow().as_ref().unwrap().name, "up");
-            assert_eq!(*upstream.local_address.borrow(), Some(Address::internal_client()));
-            assert_eq!(upstream.remote_address.borrow().as_ref().unwrap().to_string(), "envoy://host/");
+            assert_eq!(upstream.local_address.get(), Some(Address::internal_client()));
+            assert_eq!(upstream.remote_address.get().unwrap().to_string(), "envoy://host/");
             assert_eq!((upstream.connection_id.get(), upstream.attempts.get()), (NonZeroU64::new(7), 1));
             assert_eq!((upstream.wire_bytes_sent.get(), upstream.wire_bytes_received.get()), (5, 5));
             assert!(upstream.filter_state.borrow().get("shared").is_some());

@@ -106,8 +106,8 @@ impl Tunnel {
         // The tunnel's protocol is not that of the client's bytes.
         info.upstream.details.protocol.set(None);
         // As in Envoy, these are known once there is a tunnel.
-        *info.upstream.local_address.borrow_mut() = None;
-        *info.upstream.remote_address.borrow_mut() = None;
+        info.upstream.local_address.set(None);
+        info.upstream.remote_address.set(None);
         self.open_on(place, cluster.info(), info).await
     }
 
@@ -137,8 +137,8 @@ impl Tunnel {
         }
         let io =
             io.filter(|_| !ended && self.is_success(status, protocol)).ok_or_else(|| self.refused(status))?;
-        *info.upstream.local_address.borrow_mut() = addresses.0;
-        *info.upstream.remote_address.borrow_mut() = Some(addresses.1);
+        info.upstream.local_address.set(addresses.0);
+        info.upstream.remote_address.set(Some(addresses.1));
         let (io, for_client) = self.ending(io, protocol);
         Ok(Upstream {
             io,

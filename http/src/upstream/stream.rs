@@ -130,8 +130,8 @@ impl PooledStream {
     pub fn note(&mut self, info: &SharedStreamInfo) {
         let upstream = &info.upstream;
         let connection = self.place.connection();
-        upstream.local_address.borrow_mut().clone_from(&connection.local_address);
-        *upstream.remote_address.borrow_mut() = Some(connection.remote_address.clone());
+        upstream.local_address.set(connection.local_address.clone());
+        upstream.remote_address.set(Some(connection.remote_address.clone()));
         upstream.note_connection(&connection.host, connection.connection_id);
         upstream.details.protocol.set(Some(connection.protocol.name()));
         self.hold.account_to(info);

@@ -3,13 +3,15 @@
 use std::{
     any::Any,
     cell::Cell,
+    future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
-    time::Instant,
+    task::Poll,
+    time::Duration,
 };
 
-use futures_util::FutureExt;
 use tokio::time::timeout;
 use underpass_core::{
     connection::Connection,
@@ -17,7 +19,7 @@ use underpass_core::{
     listener_filter::{AcceptedSocket, ListenerFilterError},
     network_filter::Next,
     response_flags::ResponseFlag,
-    stream_info::{InstantCell, SharedStreamInfo},
+    stream_info::{DurationCell, SharedStreamInfo},
     transport_socket::DownstreamTransportSocket,
 };
 
@@ -36,11 +38,11 @@ pub(super) struct Served {
     /// The bytes, until the first stage takes them.
     io: Cell<Option<BoxIo>>,
     info: SharedStreamInfo,
-    /// Since when it has a filter chain and is in the stats.
-    active_since: InstantCell,
+    /// How long after its start it got a filter chain and came into the stats.
+    active_after: DurationCell,
     /// Whether the end is this listener's to log.
     log: Cell<bool>,
-    /// Limits count it as long as it lives.
+    /// Limits count it as long as it lives, beside its place.
     _counted: CountedEverywhere,
     place: Place,
 }
@@ -51,7 +53,13 @@ pub(super) struct Served {
 #[expect(clippy::manual_async_fn, reason = "an async function would hold its argument twice")]
 pub(super) fn serve(served: Served) -> impl Future<Output = ()> {
     async move {
-        if let Err(panic) = AssertUnwindSafe(pass(&served)).catch_unwind().await {
+        let mut stages = pin!(pass(&served));
+        // In one step, for it is taken whenever anything happens: futures around futures take several.
+        let end = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| stages.as_mut().poll(cx))) {
+            Ok(progress) => progress.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        });
+        if let Err(panic) = end.await {
             note_panic(served.listener().base(), &*panic);
         }
     }
@@ -63,7 +71,7 @@ async fn pass(served: &Served) {
     let base = served.listener().base();
     let io = if base.listener_filters.is_empty() {
         // That there were some for a moment nobody sees but who asks whether the gauge was ever used.
-        drop(base.stats.downstream_pre_cx_active.hold());
+        base.stats.downstream_pre_cx_active.touch();
         io
     } else {
         let in_listener_filters = base.stats.downstream_pre_cx_active.hold();
@@ -201,8 +209,8 @@ fn note_panic(base: &ListenerBase, panic: &(dyn Any + Send)) {
 
 impl Served {
     pub(super) fn new(io: BoxIo, info: SharedStreamInfo, counted: CountedEverywhere, place: Place) -> Self {
-        let (active_since, log) = (InstantCell::default(), Cell::new(true));
-        Self { io: Cell::new(Some(io)), info, active_since, log, _counted: counted, place }
+        let (active_after, log) = (DurationCell::default(), Cell::new(true));
+        Self { io: Cell::new(Some(io)), info, active_after, log, _counted: counted, place }
     }
 
     fn listener(&self) -> &Rc<ActiveListener> {
@@ -228,14 +236,14 @@ impl Served {
         worker.downstream_cx_active.inc();
         // Where nothing had to be waited for, that is when it was accepted.
         let at_once = self.listener().base().listener_filters.is_empty();
-        self.active_since.set(Some(if at_once { self.info.start } else { Instant::now() }));
+        self.active_after.set(Some(if at_once { Duration::ZERO } else { self.info.duration() }));
     }
 
-    fn note_end_of_activity(&self, since: Instant) {
+    fn note_end_of_activity(&self, after: Duration) {
         let (stats, worker) = (&self.listener().base().stats, self.listener().per_worker_stats());
         stats.downstream_cx_destroy.inc();
         // It is complete, so the clock need not be read again.
-        let length = (self.info.start + self.info.duration()).saturating_duration_since(since);
+        let length = self.info.duration().saturating_sub(after);
         let length = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
         stats.downstream_cx_length_ms.record(length);
         stats.downstream_cx_active.dec();
@@ -247,6 +255,9 @@ impl Drop for Served {
     fn drop(&mut self) {
         let base = self.listener().base();
         if self.log.get() {
+            self.info.complete();
+        }
+        if self.log.get() && !base.access_logs.is_empty() {
             // A second panic while one unwinds would end the process.
             let written = catch_unwind(AssertUnwindSafe(|| base.log(&self.info)));
             if let Err(panic) = written {
@@ -254,8 +265,8 @@ impl Drop for Served {
             }
         }
         // The log is written before the gauges go down: who sees a gauge at zero finds the log complete.
-        if let Some(since) = self.active_since.take() {
-            self.note_end_of_activity(since);
+        if let Some(after) = self.active_after.get() {
+            self.note_end_of_activity(after);
         }
     }
 }
@@ -272,6 +283,6 @@ mod tests {
     fn a_connection_takes_little_memory_of_its_own() {
         // What filters keep for it comes on top, in boxes of their own.
         // tokio adds 104 bytes and rounds up to 128: this is what makes it 256 bytes in all.
-        assert!(size_of_future(serve) <= 152, "{} bytes", size_of_future(serve));
+        assert!(size_of_future(serve) <= 136, "{} bytes", size_of_future(serve));
     }
 }

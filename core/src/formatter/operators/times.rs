@@ -7,8 +7,8 @@ use crate::formatter::{Command, FormatContext, Operator, OperatorEntry, Output};
 use crate::stream_info::StreamInfo;
 
 pub(super) const OPERATORS: &[OperatorEntry] = &[
-    OperatorEntry::with_optional("START_TIME", |command| time(command, false, |info| info.start_time)),
-    OperatorEntry::with_optional("START_TIME_LOCAL", |command| time(command, true, |info| info.start_time)),
+    OperatorEntry::with_optional("START_TIME", |command| time(command, false, |info| info.start_time())),
+    OperatorEntry::with_optional("START_TIME_LOCAL", |command| time(command, true, |info| info.start_time())),
     OperatorEntry::with_optional("EMIT_TIME", |command| time(command, false, |_| SystemTime::now())),
     OperatorEntry::with_optional("EMIT_TIME_LOCAL", |command| time(command, true, |_| SystemTime::now())),
     OperatorEntry::plain("DURATION", |cx, out| milliseconds(Some(cx.info.duration()), out)),
@@ -52,7 +52,7 @@ fn time(
 
 /// From the start of a request to a moment of it.
 fn since_start(cx: &FormatContext<'_>, moment: Option<Instant>, out: &mut Output<'_>) {
-    milliseconds(moment.and_then(|moment| moment.checked_duration_since(cx.info.start)), out);
+    milliseconds(moment.and_then(|moment| moment.checked_duration_since(cx.info.start())), out);
 }
 
 fn milliseconds(duration: Option<Duration>, out: &mut Output<'_>) {
@@ -72,8 +72,8 @@ type Moment = fn(&StreamInfo) -> Option<Instant>;
 /// The moments that are noted. All other names are valid, as in Envoy, and have no value.
 fn moment(name: &str) -> Moment {
     match name {
-        "DS_CX_BEG" | "DS_RX_BEG" => |info| Some(info.start),
-        "DS_CX_END" => |info| Some(info.start + info.completed_after.get()?),
+        "DS_CX_BEG" | "DS_RX_BEG" => |info| Some(info.start()),
+        "DS_CX_END" => |info| Some(info.start() + info.completed_after.get()?),
         "DS_RX_END" => |info| info.details.last_byte_received.get(),
         "DS_TX_BEG" => |info| info.details.first_byte_sent.get(),
         "DS_TX_END" => |info| info.details.last_byte_sent.get(),

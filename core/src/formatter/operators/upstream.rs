@@ -87,14 +87,14 @@ fn with_host(cx: &FormatContext<'_>, print: impl FnOnce(&Host)) {
 }
 
 fn local(cx: &FormatContext<'_>, print: impl FnOnce(&Address)) {
-    if let Some(address) = &*cx.info.upstream.local_address.borrow() {
-        print(address);
+    if let Some(address) = cx.info.upstream.local_address.get() {
+        print(&address);
     }
 }
 
 fn remote(cx: &FormatContext<'_>, print: impl FnOnce(&Address)) {
-    if let Some(address) = &*cx.info.upstream.remote_address.borrow() {
-        print(address);
+    if let Some(address) = cx.info.upstream.remote_address.get() {
+        print(&address);
     }
 }
 
