@@ -58,19 +58,19 @@ pub(super) enum Failure {
 impl Connector<'_> {
     /// Connects within the cluster's `connect_timeout`.
     pub(super) async fn connect(&self) -> Result<Opened, Failure> {
-        let result =
-            match self.worker.timers().timeout(self.cluster.connect_timeout, self.any_address()).await {
-                Ok(result) => result,
-                Err(_) => Err(Failure::Timeout),
-            };
+        let (timers, limit) = (self.worker.timers(), self.cluster.connect_timeout);
+        let outcome = if self.host.additional_addresses.is_empty() {
+            timers.timeout(limit, self.one_address(&self.host.address)).await
+        } else {
+            // In a box, so that the memory is there only for the few who need it.
+            timers.timeout(limit, Box::pin(self.any_address())).await
+        };
+        let result = outcome.unwrap_or(Err(Failure::Timeout));
         self.take_note(&result);
         result
     }
 
     async fn any_address(&self) -> Result<Opened, Failure> {
-        if self.host.additional_addresses.is_empty() {
-            return self.one_address(&self.host.address).await;
-        }
         let addresses = race::order(&self.host.address, &self.host.additional_addresses);
         race::first(addresses.len(), |index| {
             if index > 0 {

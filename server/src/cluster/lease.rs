@@ -1,13 +1,10 @@
 //! Leases: what keeps an upstream connection counted from its first SYN to its end, on every way out.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Instant,
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use underpass_core::{
-    cluster::{ClosedBy, ClusterInfo, ConnectionLease, Host, ResourceHold},
-    stats::GaugeHold,
+    cluster::{ClosedBy, ClusterInfo, ConnectionLease, Host},
+    stream_info::Moment,
 };
 
 use super::host_pool::PoolPlace;
@@ -18,7 +15,7 @@ use super::host_pool::PoolPlace;
 pub(super) struct Lease {
     cluster: Arc<ClusterInfo>,
     host: Arc<Host>,
-    started: Instant,
+    started: Moment,
     high_priority: bool,
     connect_failed: bool,
     closed_by: ClosedBy,
@@ -44,7 +41,7 @@ impl Lease {
         Self {
             cluster: Arc::clone(cluster),
             host: Arc::clone(host),
-            started: Instant::now(),
+            started: Moment::now(),
             high_priority,
             connect_failed: false,
             closed_by: ClosedBy::Local,
@@ -126,32 +123,26 @@ impl Drop for Lease {
     }
 }
 
-fn elapsed_ms(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+fn elapsed_ms(since: Moment) -> u64 {
+    u64::try_from(Moment::now().since(since).as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A stream that waits for its connection. Dropping it without a word counts that nobody waits any more.
-pub(super) struct Pending {
-    cluster: Arc<ClusterInfo>,
-    host: Arc<Host>,
+pub(super) struct Pending<'a> {
+    cluster: &'a ClusterInfo,
+    host: &'a Host,
+    high_priority: bool,
     resolved: bool,
-    // Held for their drop.
-    _active: GaugeHold,
-    _breaker: ResourceHold,
 }
 
-impl Pending {
+impl<'a> Pending<'a> {
     /// Counts a stream that waits for a connection to a host.
-    pub(super) fn new(cluster: &Arc<ClusterInfo>, host: &Arc<Host>, high_priority: bool) -> Self {
+    pub(super) fn new(cluster: &'a ClusterInfo, host: &'a Host, high_priority: bool) -> Self {
         cluster.stats.upstream_rq_pending_total.inc();
         host.stats.rq_pending_active.fetch_add(1, Ordering::Relaxed);
-        Self {
-            cluster: Arc::clone(cluster),
-            host: Arc::clone(host),
-            resolved: false,
-            _active: cluster.stats.upstream_rq_pending_active.hold(),
-            _breaker: cluster.circuit_breakers.of(high_priority).pending_requests.hold(),
-        }
+        cluster.stats.upstream_rq_pending_active.inc();
+        cluster.circuit_breakers.of(high_priority).pending_requests.take();
+        Self { cluster, host, high_priority, resolved: false }
     }
 
     /// Its connection is there.
@@ -166,8 +157,10 @@ impl Pending {
     }
 }
 
-impl Drop for Pending {
+impl Drop for Pending<'_> {
     fn drop(&mut self) {
+        self.cluster.stats.upstream_rq_pending_active.dec();
+        self.cluster.circuit_breakers.of(self.high_priority).pending_requests.release();
         self.host.stats.rq_pending_active.fetch_sub(1, Ordering::Relaxed);
         if !self.resolved {
             self.cluster.stats.upstream_rq_cancelled.inc();
@@ -182,6 +175,6 @@ mod tests {
     #[test]
     fn a_lease_is_small() {
         // Every connection has one, and every hop.
-        assert!(size_of::<Lease>() <= 48, "{} bytes", size_of::<Lease>());
+        assert!(size_of::<Lease>() <= 40, "{} bytes", size_of::<Lease>());
     }
 }

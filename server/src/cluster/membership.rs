@@ -91,6 +91,8 @@ pub(crate) struct Membership {
     /// Each thread of Envoy counts its own subsets, the main thread included; these numbers are made to match.
     threads: u64,
     candidates: ArcSwap<Candidates>,
+    /// How often they were replaced.
+    generation: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -123,7 +125,12 @@ impl Membership {
         let set = Arc::new(host_set(&priorities[0], assignment, &policy));
         let candidates = ArcSwap::from_pointee(Candidates::new(vec![set], &policy, None));
         let state = Mutex::new(State { assignment, priorities, inherited });
-        Self { policy, stats, ids, threads, candidates, state }
+        Self { policy, stats, ids, threads, candidates, generation: AtomicU64::new(0), state }
+    }
+
+    /// Tells whether the [candidates](Self::candidates) are still the same, which takes less than a look at them.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// The hosts as workers pick from them.
@@ -254,6 +261,8 @@ impl Membership {
         let next = Candidates::new(sets.collect(), &self.policy, Some(&old));
         self.count(&old, &next);
         self.candidates.store(Arc::new(next));
+        // After them, so that whoever finds this number finds them, too.
+        self.generation.fetch_add(1, Ordering::Release);
         true
     }
 

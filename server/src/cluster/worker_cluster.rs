@@ -1,7 +1,7 @@
 //! A cluster on one worker: picks hosts and opens connections.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashSet,
     rc::{Rc, Weak},
     sync::Arc,
@@ -34,6 +34,8 @@ pub(super) struct WorkerCluster {
     balancer: Rc<Balancer>,
     /// The hosts as they were when this worker looked last.
     candidates: RefCell<Arc<Candidates>>,
+    /// Their generation, or an earlier one.
+    generation: Cell<u64>,
     pools: RefCell<FxHashMap<HostId, Rc<HostPool>>>,
 }
 
@@ -47,13 +49,18 @@ impl WorkerCluster {
     ) -> Self {
         let previous = previous.filter(|old| old.shared.policy.kind.same_state(&shared.policy.kind));
         let balancer = previous.map_or_else(Rc::default, |old| Rc::clone(&old.balancer));
+        let generation = Cell::new(shared.membership.generation());
         let candidates = RefCell::new(Arc::clone(&shared.membership.candidates()));
         let (worker, factories) = (Weak::clone(worker), Arc::clone(factories));
-        Self { shared, worker, factories, balancer, candidates, pools: RefCell::default() }
+        Self { shared, worker, factories, balancer, candidates, generation, pools: RefCell::default() }
     }
 
     /// Lets go of what was kept for hosts that are gone.
     pub(super) fn follow_hosts(&self) {
+        let generation = self.shared.membership.generation();
+        if self.generation.replace(generation) == generation {
+            return;
+        }
         let present = self.shared.membership.candidates();
         if Arc::ptr_eq(&self.candidates.borrow(), &present) {
             return;
@@ -99,8 +106,8 @@ impl WorkerCluster {
         self.shared.info.circuit_breakers.of(context.high_priority)
     }
 
-    /// Waits until there may be another connection to a host. A worker that has none to it may always open one, since
-    /// nothing of its own could end that would make room (Envoy, `ConnPoolImplBase::tryCreateNewConnection`).
+    /// Waits until there may be another connection to a host, which there may not be now. A worker that has none to it may always
+    /// open one, since nothing of its own could end that would make room (Envoy, `ConnPoolImplBase::tryCreateNewConnection`).
     async fn place_for_stream(&self, host: &Host, limits: &Thresholds) -> PoolPlace {
         let pool = self.pool(host);
         let mut refused = false;
@@ -117,42 +124,43 @@ impl WorkerCluster {
         pool.enter()
     }
 
-    /// Opens a connection that is counted already.
-    async fn connect(
+    /// What opens a connection to a host.
+    fn connector<'a>(
+        &'a self,
+        worker: &'a Rc<Worker>,
+        host: &'a Arc<Host>,
+        context: &LoadBalancerContext<'a>,
+    ) -> Connector<'a> {
+        let (factories, cluster) = (&*self.factories, &self.shared.info);
+        Connector { worker, factories, cluster, host, downstream: context.downstream }
+    }
+
+    /// Counts what became of opening a connection.
+    fn connected(
         &self,
-        host: &Arc<Host>,
-        context: &LoadBalancerContext<'_>,
-        lease: Lease,
-    ) -> Result<(Opened, Lease), PoolFailure> {
-        let result = match self.worker.upgrade() {
-            Some(worker) => {
-                let connector = Connector {
-                    worker: &worker,
-                    factories: &self.factories,
-                    cluster: &self.shared.info,
-                    host,
-                    downstream: context.downstream,
-                };
-                connector.connect().await
-            }
-            None => Err(Failure::NoWorker),
-        };
-        match result {
-            Ok(opened) => {
+        host: Arc<Host>,
+        outcome: Result<Opened, Failure>,
+        lease: Box<Lease>,
+    ) -> Result<UpstreamConnection, PoolFailure> {
+        match outcome {
+            Ok(Opened { io, local_address, remote_address, connection_id }) => {
                 lease.connected();
-                Ok((opened, lease))
+                let cluster = Arc::clone(&self.shared.info);
+                Ok(UpstreamConnection {
+                    io,
+                    host,
+                    cluster,
+                    local_address,
+                    remote_address,
+                    connection_id,
+                    lease,
+                })
             }
             Err(failure) => {
                 lease.failed(failure.closed_by());
-                Err(failure.on(host))
+                Err(failure.on(&host))
             }
         }
-    }
-
-    fn connection(&self, host: Arc<Host>, opened: Opened, lease: Lease) -> UpstreamConnection {
-        let Opened { io, local_address, remote_address, connection_id } = opened;
-        let (cluster, lease) = (Arc::clone(&self.shared.info), Box::new(lease));
-        UpstreamConnection { io, host, cluster, local_address, remote_address, connection_id, lease }
     }
 }
 
@@ -199,9 +207,12 @@ impl Cluster for WorkerCluster {
     ) -> BoxFuture<'a, Result<UpstreamConnection, PoolFailure>> {
         Box::pin(async move {
             let pool = self.pool(host);
-            let lease = Lease::new(&self.shared.info, host, pool.enter(), context.high_priority);
-            let (opened, lease) = self.connect(host, context, lease).await?;
-            Ok(self.connection(Arc::clone(host), opened, lease))
+            let lease = Box::new(Lease::new(&self.shared.info, host, pool.enter(), context.high_priority));
+            let outcome = match self.worker.upgrade() {
+                Some(worker) => self.connector(&worker, host, context).connect().await,
+                None => Err(Failure::NoWorker),
+            };
+            self.connected(Arc::clone(host), outcome, lease)
         })
     }
 
@@ -224,19 +235,23 @@ impl Cluster for WorkerCluster {
                 return Err(failure(PoolFailureReason::PendingOverflow, None));
             }
             let pending = Pending::new(info, &host, context.high_priority);
-            let place = self.place_for_stream(&host, limits).await;
-            let lease = Lease::new(info, &host, place, context.high_priority);
-            match self.connect(&host, context, lease).await {
-                Ok((opened, mut lease)) => {
-                    pending.ready();
-                    lease.begin_request();
-                    Ok(self.connection(host, opened, lease))
-                }
-                Err(failure) => {
-                    pending.failed();
-                    Err(failure)
-                }
+            let place = if has_room(&host, limits) {
+                self.pool(&host).enter()
+            } else {
+                Box::pin(self.place_for_stream(&host, limits)).await
+            };
+            let mut lease = Box::new(Lease::new(info, &host, place, context.high_priority));
+            let outcome = match self.worker.upgrade() {
+                Some(worker) => self.connector(&worker, &host, context).connect().await,
+                None => Err(Failure::NoWorker),
+            };
+            if outcome.is_ok() {
+                pending.ready();
+                lease.begin_request();
+            } else {
+                pending.failed();
             }
+            self.connected(host, outcome, lease)
         })
     }
 }

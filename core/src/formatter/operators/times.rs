@@ -7,8 +7,8 @@ use crate::formatter::{Command, FormatContext, Operator, OperatorEntry, Output};
 use crate::stream_info::StreamInfo;
 
 pub(super) const OPERATORS: &[OperatorEntry] = &[
-    OperatorEntry::with_optional("START_TIME", |command| time(command, false, |info| info.start_time())),
-    OperatorEntry::with_optional("START_TIME_LOCAL", |command| time(command, true, |info| info.start_time())),
+    OperatorEntry::with_optional("START_TIME", |command| time(command, false, StreamInfo::start_time)),
+    OperatorEntry::with_optional("START_TIME_LOCAL", |command| time(command, true, StreamInfo::start_time)),
     OperatorEntry::with_optional("EMIT_TIME", |command| time(command, false, |_| SystemTime::now())),
     OperatorEntry::with_optional("EMIT_TIME_LOCAL", |command| time(command, true, |_| SystemTime::now())),
     OperatorEntry::plain("DURATION", |cx, out| milliseconds(Some(cx.info.duration()), out)),
