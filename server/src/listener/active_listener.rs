@@ -67,7 +67,7 @@ impl Open {
     }
 }
 
-/// Keeps a connection known to its listener; forgets it when dropped.
+/// Keeps a connection known to its listener, and counted by the server; forgets it when dropped.
 pub(super) struct Place {
     listener: Rc<ActiveListener>,
     key: usize,
@@ -144,7 +144,7 @@ impl ActiveListener {
         let Some(by_listener) = self.base.connections.hold_below(limit) else {
             return self.base.stats.downstream_cx_overflow.inc();
         };
-        let mut counted = CountedEverywhere::new(by_listener, by_process);
+        let mut counted = CountedEverywhere::new(Some(by_listener), by_process);
         let balancer = self.base.kernel().and_then(|kernel| kernel.balancer.as_ref());
         if let Some(pick) = balancer.and_then(|balancer| balancer.pick(self.worker.index())) {
             counted.by_seat = Some(pick.counted);
@@ -185,8 +185,7 @@ impl ActiveListener {
             Some(passthrough) => info.merge(passthrough),
             None => info.internal_hops.set(1),
         }
-        let counted = CountedEverywhere::new(self.base.connections.hold(), None);
-        self.serve(Box::new(socket), info, counted);
+        self.serve(Box::new(socket), info, CountedEverywhere::default());
     }
 
     /// Takes a connection over from a listener that handed it on because of its restored destination.
@@ -195,10 +194,8 @@ impl ActiveListener {
         let info = self.stream_info(addresses.remote().clone(), addresses.local().clone());
         *info.addresses.borrow_mut() = addresses;
         info.local_address_restored.set(true);
-        let by_listener = self.base.connections.hold();
         let by_process = self.base.global.as_ref().map(|global| global.hold());
-        let counted = CountedEverywhere::new(by_listener, by_process);
-        self.serve(io, info, counted);
+        self.serve(io, info, CountedEverywhere::new(None, by_process));
     }
 
     /// The listener that a connection with a restored destination belongs to, if it is not this one.
@@ -211,8 +208,11 @@ impl ActiveListener {
         Rc::new(StreamInfo::new(id, Arc::clone(&self.base.info), remote, local))
     }
 
-    fn serve(self: &Rc<Self>, io: BoxIo, info: SharedStreamInfo, mut counted: CountedEverywhere) {
-        counted.by_server = Some(self.total.hold());
+    fn serve(self: &Rc<Self>, io: BoxIo, info: SharedStreamInfo, counted: CountedEverywhere) {
+        if counted.by_listener.is_none() {
+            self.base.connections.enter();
+        }
+        self.total.enter();
         let key = self.connections.borrow_mut().insert(Open::default());
         let place = Place { listener: Rc::clone(self), key };
         let task = tokio::task::spawn_local(connection::serve(Served::new(io, info, counted, place)));
@@ -282,5 +282,6 @@ impl Drop for Place {
     fn drop(&mut self) {
         // Dropped after the borrow: the chain may go with it, and what its filters do then is up to them.
         let _gone = self.listener.connections.borrow_mut().try_remove(self.key);
+        self.listener.total.leave();
     }
 }

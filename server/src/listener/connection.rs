@@ -5,7 +5,7 @@ use std::{
     cell::Cell,
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     task::Poll,
@@ -43,7 +43,7 @@ pub(super) struct Served {
     /// Whether the end is this listener's to log.
     log: Cell<bool>,
     /// Limits count it as long as it lives, beside its place.
-    _counted: CountedEverywhere,
+    counted: CountedEverywhere,
     place: Place,
 }
 
@@ -53,16 +53,21 @@ pub(super) struct Served {
 #[expect(clippy::manual_async_fn, reason = "an async function would hold its argument twice")]
 pub(super) fn serve(served: Served) -> impl Future<Output = ()> {
     async move {
-        let mut stages = pin!(pass(&served));
-        // In one step, for it is taken whenever anything happens: futures around futures take several.
-        let end = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| stages.as_mut().poll(cx))) {
-            Ok(progress) => progress.map(Ok),
-            Err(panic) => Poll::Ready(Err(panic)),
-        });
-        if let Err(panic) = end.await {
+        let stages = pass(&served);
+        if let Err(panic) = catching_panics(pin!(stages)).await {
             note_panic(served.listener().base(), &*panic);
         }
     }
+}
+
+/// In one step, for it is taken whenever anything happens: futures around futures take several.
+fn catching_panics(
+    mut stages: Pin<&mut impl Future<Output = ()>>,
+) -> impl Future<Output = Result<(), Box<dyn Any + Send>>> {
+    poll_fn(move |cx| match catch_unwind(AssertUnwindSafe(|| stages.as_mut().poll(cx))) {
+        Ok(progress) => progress.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
 }
 
 /// Listener filters, filter chain match, transport socket, network filters.
@@ -210,7 +215,7 @@ fn note_panic(base: &ListenerBase, panic: &(dyn Any + Send)) {
 impl Served {
     pub(super) fn new(io: BoxIo, info: SharedStreamInfo, counted: CountedEverywhere, place: Place) -> Self {
         let (active_after, log) = (DurationCell::default(), Cell::new(true));
-        Self { io: Cell::new(Some(io)), info, active_after, log, _counted: counted, place }
+        Self { io: Cell::new(Some(io)), info, active_after, log, counted, place }
     }
 
     fn listener(&self) -> &Rc<ActiveListener> {
@@ -268,6 +273,9 @@ impl Drop for Served {
         if let Some(after) = self.active_after.get() {
             self.note_end_of_activity(after);
         }
+        if self.counted.by_listener.is_none() {
+            base.connections.leave();
+        }
     }
 }
 
@@ -283,6 +291,6 @@ mod tests {
     fn a_connection_takes_little_memory_of_its_own() {
         // What filters keep for it comes on top, in boxes of their own.
         // tokio adds 104 bytes and rounds up to 128: this is what makes it 256 bytes in all.
-        assert!(size_of_future(serve) <= 136, "{} bytes", size_of_future(serve));
+        assert!(size_of_future(serve) <= 152, "{} bytes", size_of_future(serve));
     }
 }

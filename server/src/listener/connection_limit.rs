@@ -23,8 +23,18 @@ impl ConnectionCount {
         self.0.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn hold(&self) -> Counted {
+    /// Counts one more, for who remembers to let it [leave](Self::leave).
+    pub(crate) fn enter(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one less.
+    pub(crate) fn leave(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn hold(&self) -> Counted {
+        self.enter();
         Counted(Arc::clone(&self.0))
     }
 
@@ -43,22 +53,21 @@ impl Drop for Counted {
     }
 }
 
-/// All that counts one connection, as long as it lives.
-#[derive(Debug)]
+/// What counts one connection beside the server, as long as it lives.
+#[derive(Debug, Default)]
 pub(crate) struct CountedEverywhere {
-    _by_listener: Counted,
+    /// By the listener, unless it was taken in from within the process: who serves it counts it then.
+    pub(crate) by_listener: Option<Counted>,
     /// Those that came through kernel sockets.
     _by_process: Option<Counted>,
     /// By the worker's place in an exact balance.
     pub(crate) by_seat: Option<Counted>,
-    /// By the server, once a worker serves it.
-    pub(crate) by_server: Option<Counted>,
 }
 
 impl CountedEverywhere {
     /// One that a listener took in.
-    pub(crate) fn new(by_listener: Counted, by_process: Option<Counted>) -> Self {
-        Self { _by_listener: by_listener, _by_process: by_process, by_seat: None, by_server: None }
+    pub(crate) fn new(by_listener: Option<Counted>, by_process: Option<Counted>) -> Self {
+        Self { by_listener, _by_process: by_process, by_seat: None }
     }
 }
 

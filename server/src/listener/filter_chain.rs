@@ -40,6 +40,9 @@ pub(crate) struct FilterChains {
 impl FilterChains {
     /// The chain for a connection whose listener filters are done.
     pub(crate) fn find(&self, info: &StreamInfo) -> Option<&Arc<FilterChain>> {
+        if let Some(at) = self.matcher.serves_all() {
+            return Some(&self.chains[at]);
+        }
         let addresses = info.addresses.borrow();
         let details = info.details.get();
         let server_name = details.map(|details| details.requested_server_name.borrow());

@@ -90,6 +90,13 @@ impl FilterChainMatcher {
         Ok(())
     }
 
+    /// The chain that serves every connection, where there is one that asks nothing, and no other.
+    pub(crate) fn serves_all(&self) -> Option<usize> {
+        let by_name = self.by_destination_port.only()?.only()?;
+        let by_source_type = by_name.only()?.only()?.only()?.only()?;
+        by_source_type.only()?.only()?.only().copied()
+    }
+
     /// The chain that serves such a connection, if one does.
     pub(crate) fn find(&self, facts: &Facts<'_>) -> Option<usize> {
         // Once a port has chains of its own, those of other ports are out of the question.
@@ -202,6 +209,11 @@ impl<K: Eq + Hash, T> OwnOrAny<K, T> {
         if before.is_some() { Err(Overlap) } else { Ok(()) }
     }
 
+    /// The value of everything, if no key has one of its own.
+    fn only(&self) -> Option<&T> {
+        if self.own.is_empty() { self.any.as_ref() } else { None }
+    }
+
     fn find<Q: Eq + Hash + ?Sized>(&self, key: Option<&Q>) -> Option<&T>
     where
         K: Borrow<Q>,
@@ -242,6 +254,11 @@ impl<T: Default> ByPrefix<T> {
 }
 
 impl<T> ByPrefix<T> {
+    /// The value of all addresses, if no range has one of its own.
+    fn only(&self) -> Option<&T> {
+        self.values.only()
+    }
+
     fn longest(&self, address: &Address) -> Option<&T> {
         if self.lengths.is_empty() {
             return self.values.any.as_ref();

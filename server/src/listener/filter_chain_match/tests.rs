@@ -61,7 +61,12 @@ impl Client {
     }
 
     fn chain_of(&self, chains: &[Criteria]) -> Option<usize> {
-        matcher(chains).unwrap().find(&self.facts())
+        let matcher = matcher(chains).unwrap();
+        let found = matcher.find(&self.facts());
+        if let Some(all) = matcher.serves_all() {
+            assert_eq!(found, Some(all));
+        }
+        found
     }
 }
 
@@ -69,6 +74,28 @@ fn matcher(chains: &[Criteria]) -> Result<FilterChainMatcher, Overlap> {
     let mut matcher = FilterChainMatcher::default();
     chains.iter().enumerate().try_for_each(|(at, chain)| matcher.add(chain, at))?;
     Ok(matcher)
+}
+
+#[test]
+fn a_chain_serves_all_if_it_asks_nothing_and_is_alone() {
+    let alone = |criteria: Criteria| matcher(&[criteria]).unwrap().serves_all();
+    assert_eq!(alone(Criteria::default()), Some(0));
+    assert_eq!(matcher(&[]).unwrap().serves_all(), None);
+    let asking = [
+        Criteria { destination_port: Some(80), ..Criteria::default() },
+        Criteria { prefix_ranges: nets(&["10.0.0.0/8"]), ..Criteria::default() },
+        Criteria { server_names: words(&["example.com"]), ..Criteria::default() },
+        Criteria { transport_protocol: "tls".into(), ..Criteria::default() },
+        Criteria { application_protocols: words(&["h2"]), ..Criteria::default() },
+        Criteria { direct_source_prefix_ranges: nets(&["10.0.0.0/8"]), ..Criteria::default() },
+        Criteria { source_type: SourceType::External, ..Criteria::default() },
+        Criteria { source_prefix_ranges: nets(&["10.0.0.0/8"]), ..Criteria::default() },
+        Criteria { source_ports: vec![80], ..Criteria::default() },
+    ];
+    for criteria in asking {
+        assert_eq!(alone(criteria.clone()), None, "{criteria:?}");
+        assert_eq!(matcher(&[Criteria::default(), criteria]).unwrap().serves_all(), None);
+    }
 }
 
 fn nets(ranges: &[&str]) -> Vec<IpNet> {
