@@ -164,7 +164,7 @@ pub struct Runtime {
 impl Runtime {
     /// Keys from layers, the last one wins. `compat` turns every feature off, whatever the layers say.
     pub fn new(layers: Vec<Layer>, compat: bool) -> Self {
-        Self { snapshot: RwLock::new(Arc::new(RuntimeSnapshot { layers, compat })) }
+        Self { snapshot: RwLock::new(Arc::new(RuntimeSnapshot::new(layers, compat))) }
     }
 
     /// The present keys.
@@ -181,29 +181,45 @@ impl Runtime {
                 layer.values.clone_from(&present.values);
             }
         }
-        *snapshot = Arc::new(RuntimeSnapshot { layers, compat: snapshot.compat });
+        *snapshot = Arc::new(RuntimeSnapshot::new(layers, snapshot.compat));
     }
 
     /// Replaces a layer, or adds it as the last one (the admin layer, for example).
     pub fn set_layer(&self, layer: Layer) {
         let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
-        let mut next = RuntimeSnapshot::clone(&snapshot);
-        match next.layers.iter_mut().find(|present| present.name == layer.name) {
+        let mut layers = snapshot.layers.clone();
+        match layers.iter_mut().find(|present| present.name == layer.name) {
             Some(present) => *present = layer,
-            None => next.layers.push(layer),
+            None => layers.push(layer),
         }
-        *snapshot = Arc::new(next);
+        *snapshot = Arc::new(RuntimeSnapshot::new(layers, snapshot.compat));
     }
 }
 
 /// The keys at one moment.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct RuntimeSnapshot {
     layers: Vec<Layer>,
     compat: bool,
+    /// Looked up once, since every hop of every connection asks for it.
+    max_internal_hops: Option<u32>,
+}
+
+impl Default for RuntimeSnapshot {
+    fn default() -> Self {
+        Self::new(Vec::new(), false)
+    }
 }
 
 impl RuntimeSnapshot {
+    fn new(layers: Vec<Layer>, compat: bool) -> Self {
+        let mut snapshot = Self { layers, compat, max_internal_hops: None };
+        let limit = snapshot.integer("underpass.max_internal_hops", DEFAULT_MAX_INTERNAL_HOPS);
+        let is_limited = snapshot.feature(INTERNAL_HOP_LIMIT);
+        snapshot.max_internal_hops = is_limited.then(|| u32::try_from(limit).unwrap_or(u32::MAX));
+        snapshot
+    }
+
     /// The layers, the last one wins.
     pub fn layers(&self) -> &[Layer] {
         &self.layers
@@ -281,8 +297,7 @@ impl RuntimeSnapshot {
 
     /// How many internal listeners a connection may pass; `None` for any number.
     pub fn max_internal_hops(&self) -> Option<u32> {
-        let limit = self.integer("underpass.max_internal_hops", DEFAULT_MAX_INTERNAL_HOPS);
-        self.feature(INTERNAL_HOP_LIMIT).then(|| u32::try_from(limit).unwrap_or(u32::MAX))
+        self.max_internal_hops
     }
 }
 
