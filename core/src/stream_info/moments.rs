@@ -64,10 +64,10 @@ impl From<Moment> for Instant {
 impl From<Instant> for Moment {
     fn from(at: Instant) -> Self {
         let (instant, Self(origin)) = *ORIGIN;
-        Self::at(match at.checked_duration_since(instant) {
-            Some(after) => origin.get().saturating_add(nanoseconds(after)),
-            None => origin.get().saturating_sub(nanoseconds(instant.duration_since(at))),
-        })
+        let after = nanoseconds(at.saturating_duration_since(instant));
+        // Only what happened before anybody asked is not after it.
+        let before = if after == 0 { nanoseconds(instant.saturating_duration_since(at)) } else { 0 };
+        Self::at(origin.get().saturating_add(after).saturating_sub(before))
     }
 }
 
@@ -115,7 +115,7 @@ impl DurationCell {
 }
 
 pub(super) fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into())
 }
 
 #[cfg(test)]
