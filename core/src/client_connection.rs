@@ -26,6 +26,8 @@ pub struct ConnectContext<'a> {
     pub downstream: Option<&'a StreamInfo>,
     /// What a user-space socket hands to the internal listener; transport sockets fill it in `prepare`.
     pub passthrough: Passthrough,
+    /// Whether who connects reads from the connection as soon as it is there, so that nobody else need watch it for him.
+    pub reads_at_once: bool,
 }
 
 /// A connected socket, not yet wrapped by the transport socket.

@@ -89,6 +89,9 @@ impl EnvoyInternal {
         let mut passthrough = std::mem::take(&mut context.passthrough);
         passthrough.internal_hops = hops;
         client.set_passthrough(passthrough);
+        if context.reads_at_once {
+            client.promise_to_read();
+        }
         listener.accept(server, context.address.clone());
 
         Connecting::new(&mut client, context.worker.turns(), hops).await.map_err(

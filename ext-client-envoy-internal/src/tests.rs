@@ -66,6 +66,7 @@ async fn connect(
         address: &address,
         downstream,
         passthrough,
+        reads_at_once: false,
     };
     EnvoyInternal::default().connect(&mut context).await
 }

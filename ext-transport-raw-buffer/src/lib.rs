@@ -102,6 +102,7 @@ mod tests {
             address: &address,
             downstream: None,
             passthrough: Passthrough::default(),
+            reads_at_once: false,
         };
         let mut wrapped = upstream.wrap(Box::new(client), &context).await.unwrap();
         assert!(wrapped.user_space_socket().is_some(), "a wrapper would prevent fusion");

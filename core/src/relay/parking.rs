@@ -27,9 +27,11 @@ impl Pump<'_> {
         }
     }
 
-    /// Parks before it has looked for bytes, if nobody has sent any: the hop before it looks for them. Whether it could.
+    /// Parks before it has looked for bytes, if nobody has sent any and the hop before it looks for them. Whether it could.
     pub(super) fn poll_parked_at_once(&mut self, cx: &mut Context<'_>) -> bool {
-        self.park_if_quiet();
+        if self.downstream.user_space_socket().is_some_and(|socket| socket.client_reads()) {
+            self.park_if_quiet();
+        }
         if !self.state.is_parked {
             return false;
         }

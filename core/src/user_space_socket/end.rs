@@ -50,6 +50,8 @@ pub(super) struct Shared {
     passthrough: Cell<Option<Box<Passthrough>>>,
     /// Whether what serves the connection is connected upstream.
     established: Cell<bool>,
+    /// Whether the client's end is read as soon as it is connected.
+    client_reads: Cell<bool>,
     /// Whether a proxy behind the pair is being asked for a tunnel.
     pub(super) tunnel_asked: Cell<bool>,
     /// Why it refused. Few ever need the memory.
@@ -87,6 +89,7 @@ impl Shared {
             hops: Cell::new(NOT_LEFT),
             passthrough: Cell::new(None),
             established: Cell::new(false),
+            client_reads: Cell::new(false),
             tunnel_asked: Cell::new(false),
             refusal: OnceCell::new(),
             client_address: (client_address != *SHARED_INTERNAL_CLIENT).then(|| Box::new(client_address)),
@@ -140,7 +143,18 @@ impl UserSpaceSocket {
         self.shared.established.get()
     }
 
-    /// Says so, from the server end.
+    /// Promises that this end, the client's, is read from as soon as it is [established](Self::is_established), whatever happens: a relay
+    /// behind the pair need not look for bytes itself then.
+    pub fn promise_to_read(&self) {
+        self.shared.client_reads.set(true);
+    }
+
+    /// Whether the client's end has promised that.
+    pub(crate) fn client_reads(&self) -> bool {
+        self.shared.client_reads.get()
+    }
+
+    /// Tells the client's end that there is an upstream connection.
     pub(crate) fn note_established(&self) {
         if !self.shared.established.replace(true) {
             self.reads().borrow_mut().wake_writer();

@@ -62,6 +62,7 @@ fn handed_over(
         address: &address,
         downstream: downstream.map(|info| &**info),
         passthrough: Passthrough::default(),
+        reads_at_once: false,
     };
     transport.prepare(&mut context);
     context.passthrough
@@ -180,6 +181,7 @@ async fn the_bytes_are_left_to_the_wrapped_transport_socket() {
         address: &address,
         downstream: None,
         passthrough: Passthrough::default(),
+        reads_at_once: false,
     };
     let mut io = transport.wrap(Box::new(client), &context).await.unwrap();
     assert!(io.user_space_socket().is_some());

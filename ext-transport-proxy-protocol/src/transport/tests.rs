@@ -78,6 +78,7 @@ impl<'s> Upstream<'s> {
             address: &address,
             downstream: downstream.map(|info| &**info),
             passthrough: Passthrough::default(),
+            reads_at_once: false,
         };
         let mut io = self.transport.wrap(io, &context).await.unwrap();
         io.write_all(b"data").await.unwrap();

@@ -28,6 +28,8 @@ pub(super) struct Connector<'a> {
     pub host: &'a Arc<Host>,
     /// On whose behalf.
     pub downstream: Option<&'a StreamInfo>,
+    /// Whether it reads as soon as it is connected.
+    pub reads_at_once: bool,
 }
 
 /// A connection that is ready for use.
@@ -92,6 +94,7 @@ impl Connector<'_> {
             address,
             downstream: self.downstream,
             passthrough: Passthrough::default(),
+            reads_at_once: self.reads_at_once,
         };
         if let Some(transport_socket) = transport_socket {
             transport_socket.prepare(&mut context);

@@ -132,7 +132,7 @@ impl WorkerCluster {
         context: &LoadBalancerContext<'a>,
     ) -> Connector<'a> {
         let (factories, cluster) = (&*self.factories, &self.shared.info);
-        Connector { worker, factories, cluster, host, downstream: context.downstream }
+        Connector { worker, factories, cluster, host, downstream: context.downstream, reads_at_once: false }
     }
 
     /// Counts what became of opening a connection.
@@ -242,7 +242,11 @@ impl Cluster for WorkerCluster {
             };
             let mut lease = Box::new(Lease::new(info, &host, place, context.high_priority));
             let outcome = match self.worker.upgrade() {
-                Some(worker) => self.connector(&worker, &host, context).connect().await,
+                Some(worker) => {
+                    // What is opened here is relayed.
+                    let connector = self.connector(&worker, &host, context);
+                    Connector { reads_at_once: true, ..connector }.connect().await
+                }
                 None => Err(Failure::NoWorker),
             };
             if outcome.is_ok() {

@@ -203,6 +203,11 @@ fn start(mut downstream: BoxIo, mut upstream: BoxIo, options: RelayOptions) -> H
     Hop { heard, running }
 }
 
+/// As whoever connects for a relay does.
+fn promise_to_read(client: &mut BoxIo) {
+    client.user_space_socket().unwrap().promise_to_read();
+}
+
 async fn play(script: &Script, fuse_hops: bool) -> Seen {
     let (client, server) = (user_space(script.buffer_size), user_space(script.buffer_size));
     let mut downstream = client.near;
@@ -220,7 +225,8 @@ async fn play(script: &Script, fuse_hops: bool) -> Seen {
             hops.push(start(downstream, server.near, options));
             break;
         }
-        let hop = user_space(script.buffer_size);
+        let mut hop = user_space(script.buffer_size);
+        promise_to_read(&mut hop.far);
         hops.push(start(downstream, hop.far, options));
         downstream = hop.near;
     }
@@ -302,7 +308,8 @@ fn see(script: &Script, fuse_hops: bool) -> Seen {
 /// Messages and a half-close pass through a hop without its relay, which runs once to park and once to end.
 #[tokio::test]
 async fn a_parked_relay_rests_until_both_ends_have_finished() {
-    let (mut client, hop, mut origin) = (tcp().await, user_space(1024), tcp().await);
+    let (mut client, mut hop, mut origin) = (tcp().await, user_space(1024), tcp().await);
+    promise_to_read(&mut hop.far);
     let polls = Rc::new(Cell::new(0));
     let counted = Rc::clone(&polls);
     let test = async {
