@@ -94,9 +94,8 @@ impl Future for Passing {
         match this.key {
             None => this.key = Some(this.count.add(Waiting { until, waker: cx.waker().clone() })),
             Some(key) => {
-                if let Some(waiting) = this.count.waiting.borrow_mut().get_mut(key) {
-                    waiting.waker.clone_from(cx.waker());
-                }
+                // Dropped after the borrow, as in `forget`.
+                let _replaced = this.count.replace_waker(key, cx.waker());
             }
         }
         Poll::Pending
@@ -118,6 +117,14 @@ impl Count {
             resting.wake();
         }
         key
+    }
+
+    /// Has another task woken for one that waits; returns the waker that is not needed any more.
+    fn replace_waker(&self, key: usize, waker: &Waker) -> Option<Waker> {
+        let mut waiting = self.waiting.borrow_mut();
+        let present =
+            waiting.get_mut(key).map(|one| &mut one.waker).filter(|present| !present.will_wake(waker))?;
+        Some(std::mem::replace(present, waker.clone()))
     }
 
     /// Whether nobody waits for a turn that is still to come.
@@ -216,6 +223,23 @@ mod tests {
                 yields(20).await;
                 assert_eq!(turns.0.passed.get(), 2);
                 turns.pass(1).await;
+                assert_eq!(turns.0.passed.get(), 3);
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn who_polled_last_is_woken() {
+        let turns = Turns::default();
+        LocalSet::new()
+            .run_until(async {
+                let mut passing = Box::pin(turns.pass(3));
+                let looked = spawn_local(async move {
+                    assert!(poll_fn(|cx| Poll::Ready(passing.as_mut().poll(cx).is_pending())).await);
+                    (passing,)
+                });
+                let (passing,) = looked.await.unwrap();
+                spawn_local(passing).await.unwrap();
                 assert_eq!(turns.0.passed.get(), 3);
             })
             .await;

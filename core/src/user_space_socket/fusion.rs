@@ -10,9 +10,9 @@
 //! than that takes the pair apart and happens as it would have without fusion: the client's end is reset or dropped; the upstream ends
 //! or fails; the relay's time is up or it is dropped. So endings, flags and logs cannot differ.
 //!
-//! The client's end is woken when a relay parks, and reads from the upstream then. A relay whose client's end has promised to read parks
-//! before it has looked for bytes at all. Until it does so for the first time, the relay takes
-//! the upstream back whenever it is woken: by the upstream itself, if it has waited for that before it parked.
+//! The client's end is woken when a relay parks, and reads from the upstream then. Until it has done so for the first time, the relay
+//! takes the upstream back whenever it is woken: by the upstream itself, if it has waited for that before it parked. A relay whose
+//! client's end has promised to read parks before it has looked for bytes at all.
 
 use std::cell::RefMut;
 use std::io;
