@@ -204,23 +204,21 @@ impl ListenerManager {
     /// If a socket cannot be watched on this worker.
     pub fn attach(&self, worker: &Rc<Worker>) -> io::Result<()> {
         self.start();
+        let mut changes = self.snapshot.subscribe();
         let listeners = WorkerListeners::new(
             worker,
+            changes.clone(),
             self.connections.clone(),
             self.stats.listener_create_success.clone(),
         );
-        let mut snapshots = self.snapshot.subscribe();
-        let present = Arc::clone(&snapshots.borrow_and_update());
-        let outcome = listeners.apply(&present);
-        drop(present);
+        let outcome = listeners.follow();
         if self.workers.fetch_add(1, Ordering::Relaxed) + 1 == self.server.options.concurrency {
             self.stats.workers_started.set(1);
         }
         let failures = self.stats.listener_create_failure.clone();
         tokio::task::spawn_local(async move {
-            while snapshots.changed().await.is_ok() {
-                let next = Arc::clone(&snapshots.borrow_and_update());
-                if let Err(error) = listeners.apply(&next) {
+            while changes.changed().await.is_ok() {
+                if let Err(error) = listeners.follow() {
                     failures.inc();
                     tracing::error!(target: "config", "a worker cannot accept connections on a socket: {error}");
                 }

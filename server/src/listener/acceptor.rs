@@ -104,7 +104,8 @@ async fn accept(incoming: Incoming, socket: Arc<ListenSocket>, target: Rc<RefCel
     }
 }
 
-/// Accepts what is there, but not too much of it. Pending if there was nothing.
+/// Accepts what is there, but not too much of it, and nothing before this worker has heard of all changes. Pending if
+/// there was nothing.
 fn poll_batch(
     cx: &mut Context<'_>,
     incoming: &Incoming,
@@ -112,6 +113,9 @@ fn poll_batch(
     target: &RefCell<Rc<ActiveListener>>,
 ) -> Poll<io::Result<()>> {
     let listener = Rc::clone(&target.borrow());
+    if listener.is_outdated() {
+        return Poll::Ready(Ok(()));
+    }
     let most = listener.max_accepts_per_event().min(MAX_BATCH);
     let mut accepted = 0;
     let outcome = loop {

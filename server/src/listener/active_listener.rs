@@ -46,6 +46,9 @@ pub(crate) struct ActiveListener {
 
 /// The listeners of a worker, by address.
 pub(crate) trait Neighbours {
+    /// Something has changed of which this worker is about to hear.
+    fn are_outdated(&self) -> bool;
+
     /// The listener that serves an address: at that very address, or at the port on any address.
     fn listener_at(&self, address: &Address) -> Option<Rc<ActiveListener>>;
 }
@@ -198,6 +201,12 @@ impl ActiveListener {
         self.serve(io, info, CountedEverywhere::new(None, by_process));
     }
 
+    /// Whether to serve new connections has to wait until this worker has heard of a change. A connection that comes after
+    /// a change, such as an update that a control plane was told is accepted, is not to be served by what was before.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.neighbours.upgrade().is_some_and(|neighbours| neighbours.are_outdated())
+    }
+
     /// The listener that a connection with a restored destination belongs to, if it is not this one.
     pub(super) fn neighbour_at(self: &Rc<Self>, address: &Address) -> Option<Rc<ActiveListener>> {
         self.neighbours.upgrade()?.listener_at(address).filter(|found| !Rc::ptr_eq(found, self))
@@ -256,6 +265,9 @@ impl ActiveListener {
         let listener = Rc::downgrade(self);
         tokio::task::spawn_local(async move {
             while let Some(connection) = arrivals.recv().await {
+                while listener.upgrade().is_some_and(|listener| listener.is_outdated()) {
+                    tokio::task::yield_now().await;
+                }
                 // What arrives at a closed listener is closed, too.
                 let open = listener.upgrade().filter(|listener| listener.balance.borrow().is_some());
                 let Some(listener) = open else { return };

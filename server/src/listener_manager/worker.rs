@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use tokio::sync::watch;
 use underpass_core::{
     address::Address, internal_listener::InternalListenerRegistry, stats::Counter, worker::Worker,
 };
@@ -26,6 +27,8 @@ use crate::listener::{
 /// The listeners of one worker.
 pub(super) struct WorkerListeners {
     worker: Rc<Worker>,
+    /// What the manager says, and whether it was applied here.
+    snapshots: RefCell<watch::Receiver<Arc<Snapshot>>>,
     /// For their connections.
     total: ConnectionCount,
     /// Counts versions that were started.
@@ -55,9 +58,15 @@ impl SocketKey {
 }
 
 impl WorkerListeners {
-    pub(super) fn new(worker: &Rc<Worker>, total: ConnectionCount, create_success: Counter) -> Rc<Self> {
+    pub(super) fn new(
+        worker: &Rc<Worker>,
+        snapshots: watch::Receiver<Arc<Snapshot>>,
+        total: ConnectionCount,
+        create_success: Counter,
+    ) -> Rc<Self> {
         Rc::new_cyclic(|this| Self {
             worker: Rc::clone(worker),
+            snapshots: RefCell::new(snapshots),
             total,
             create_success,
             started: RefCell::default(),
@@ -69,7 +78,12 @@ impl WorkerListeners {
     }
 
     /// Does what has changed. On an error the rest is done all the same.
-    pub(super) fn apply(&self, snapshot: &Snapshot) -> io::Result<()> {
+    pub(super) fn follow(&self) -> io::Result<()> {
+        let snapshot = Arc::clone(&self.snapshots.borrow_mut().borrow_and_update());
+        self.apply(&snapshot)
+    }
+
+    fn apply(&self, snapshot: &Snapshot) -> io::Result<()> {
         for placement in &snapshot.placements {
             self.start_or_update(placement);
         }
@@ -155,6 +169,11 @@ impl WorkerListeners {
 }
 
 impl Neighbours for WorkerListeners {
+    fn are_outdated(&self) -> bool {
+        // An error means that the manager is gone, and then nothing changes any more.
+        self.snapshots.borrow().has_changed().unwrap_or(false)
+    }
+
     fn listener_at(&self, address: &Address) -> Option<Rc<ActiveListener>> {
         let address = address.socket()?;
         let any = match address.ip() {
